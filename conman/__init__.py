@@ -5,4 +5,4 @@ The client and the automation library will live here too; the daemon is in the p
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+__version__ = "0.4.0"

@@ -1,8 +1,8 @@
 """The configuration as the daemon uses it: immutable, complete, and free of syntax.
 
 It knows nothing of files, tokens or how a value was written; ``grammar`` builds it, everything else reads it.
-Names, paths and patterns are text in the sense of ``conman.text``. Secrets are ``bytes`` and stay out of every ``repr``.
-Defaults are those of conman.conf(5).
+Names, paths and patterns are text in the sense of ``conman.text``. Secrets are ``bytes`` and stay out of every
+``repr``. Defaults are those of conman.conf(5).
 """
 
 from __future__ import annotations

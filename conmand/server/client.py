@@ -1,0 +1,408 @@
+"""One client's session after its request was granted: keys in, console output and notices out, and its end.
+
+The session core (which bytes are commands) is ``conman.escapes``; who hears of what is the hub's. This module is the
+I/O between: a socket, a bounded buffer for a client that does not keep up, and what each command does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from typing import TYPE_CHECKING, Callable, List, Optional
+
+from conman import escapes
+from conmand.errors import reason
+from conmand.server import notices
+from conmand.server.daemonlog import DaemonLog
+
+if TYPE_CHECKING:
+    from conmand.server.hub import SharedConsole
+    from conmand.server.reset import ResetCommands
+
+READ_BYTES = 65536
+MAX_UNSENT_BYTES = 256 * 1024
+"""What may wait for a slow or suspended client; then its oldest bytes go. The original's ring holds 16383."""
+
+FLUSH_SECONDS = 10.0
+"""How long a closed session may take to accept its last bytes."""
+
+DELETE = b"\x7f"
+
+
+class ClientContext:
+    """What all sessions of a daemon share."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        daemon_log: DaemonLog,
+        resets: ResetCommands,
+        closed: Callable[[Client], None],
+    ) -> None:
+        self.loop = loop
+        self.daemon_log = daemon_log
+        self.resets = resets
+        self.closed = closed
+
+
+class Client:
+    """A session in mode R/O (a reader), R/W (reader and writer) or B/C (a writer only)."""
+
+    __slots__ = (
+        "user",
+        "tty",
+        "host",
+        "fqdn",
+        "port",
+        "broadcast",
+        "quiet",
+        "force",
+        "last_input",
+        "consoles",
+        "writing",
+        "_sock",
+        "_context",
+        "_decoder",
+        "_unsent",
+        "_lost_bytes",
+        "_suspended",
+        "_held",
+        "_leaving",
+        "_flush_timer",
+    )
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        context: ClientContext,
+        *,
+        user: str,
+        tty: Optional[str],
+        host: str,
+        fqdn: str,
+        port: int,
+        broadcast: bool = False,
+        quiet: bool = False,
+        force: bool = False,
+    ) -> None:
+        self.user = user
+        self.tty = tty
+        self.host = host
+        self.fqdn = fqdn
+        self.port = port
+        self.broadcast = broadcast
+        self.quiet = quiet
+        self.force = force
+        self.last_input = context.loop.time()
+        self.consoles: List[SharedConsole] = []
+        self.writing = False
+        self._sock = sock
+        self._context = context
+        self._decoder = escapes.EscapeDecoder()
+        self._unsent: Optional[bytearray] = None  # exists only while bytes wait for the socket
+        self._lost_bytes = 0
+        self._suspended = False
+        self._held = False
+        self._leaving = False
+        self._flush_timer: Optional[asyncio.TimerHandle] = None
+
+    # Identity, as messages show it.
+
+    @property
+    def label(self) -> str:
+        """``USER@HOST:PORT`` with the short host name."""
+        return f"{self.user}@{self.host}:{self.port}"
+
+    @property
+    def full_label(self) -> str:
+        return f"{self.user}@{self.fqdn}:{self.port}"
+
+    @property
+    def mode(self) -> str:
+        return "B/C" if self.broadcast else "R/W"
+
+    @property
+    def idle_seconds(self) -> float:
+        return self._context.loop.time() - self.last_input
+
+    # The session's start.
+
+    def start(self, consoles: List[SharedConsole], reply: bytes, rest: bytes, *, writing: bool) -> None:
+        """Send the reply, attach to ``consoles``, and take input; ``rest`` is input that came with the request."""
+        self.consoles = list(consoles)
+        self.deliver(reply)
+        if self._leaving:
+            return
+        self.writing = writing
+        if writing:
+            for console in consoles:
+                console.add_writer(self)
+        if not self.broadcast:
+            consoles[0].add_reader(self)
+        for console in consoles:
+            console.greet(self)
+        self._context.daemon_log.info(f"Client <{self.full_label}> connected to {self._where()}")
+        if self._leaving:
+            return
+        self._context.loop.add_reader(self._sock.fileno(), self._on_readable)
+        if rest:
+            self._received(rest)
+
+    def _where(self) -> str:
+        if self.broadcast:
+            return f"{len(self.consoles)} consoles (broadcast)"
+        return f"[{self.consoles[0].name}]" + ("" if self.writing else " (read-only)")
+
+    # To the client.
+
+    def deliver(self, data: bytes) -> None:
+        """Send ``data`` at once if the client takes it, else let it wait; never blocks."""
+        if self._unsent is None and not self._suspended:
+            try:
+                sent = self._sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError as error:
+                self._broken("write to", error)
+                return
+            if sent == len(data):
+                return
+            data = data[sent:]
+        self._keep(data)
+
+    def inform(self, block: bytes) -> None:
+        """Send an informational notice, unless the client wants none."""
+        if not self.quiet:
+            self.deliver(block)
+
+    def _keep(self, data: bytes) -> None:
+        if self._leaving:
+            return
+        if self._unsent is None:
+            self._unsent = bytearray()
+            if not self._suspended:
+                self._context.loop.add_writer(self._sock.fileno(), self._on_writable)
+        self._unsent += data
+        excess = len(self._unsent) - MAX_UNSENT_BYTES
+        if excess > 0:
+            del self._unsent[:excess]
+            self._lost_bytes += excess
+
+    def _on_writable(self) -> None:
+        if self._lost_bytes:
+            self._confess()
+        unsent = self._unsent
+        assert unsent is not None, "a writer is registered only while bytes wait"
+        try:
+            sent = self._sock.send(unsent)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._broken("write to", error)
+            return
+        del unsent[:sent]
+        if not unsent:
+            self._unsent = None
+            self._context.loop.remove_writer(self._sock.fileno())
+            if self._leaving:
+                self._close()
+
+    def _confess(self) -> None:
+        """Tell the client, in the place where bytes are missing, how many; and the daemon's log."""
+        lost, self._lost_bytes = self._lost_bytes, 0
+        self._context.daemon_log.notice(f'Overwrote {lost} bytes for "{self.label}"')
+        assert self._unsent is not None
+        self._unsent[:0] = notices.framed(notices.output_lost(lost))
+
+    # From the client.
+
+    def _on_readable(self) -> None:
+        try:
+            data = self._sock.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._broken("read from", error)
+            return
+        if data:
+            self._received(data)
+        else:
+            self.leave()
+
+    def _received(self, data: bytes) -> None:
+        self.last_input = self._context.loop.time()
+        for event in self._decoder.receive(data):
+            if self._leaving:
+                return
+            if type(event) is escapes.Data:
+                self._type(event.data)
+            elif type(event) is escapes.Invalid:
+                self._context.daemon_log.warning(
+                    f"Received invalid escape '{_printable(event.byte)}' from {self.user}@{self.host}"
+                )
+            else:
+                _ACTIONS[event](self)  # type: ignore[index]
+
+    def _type(self, data: bytes) -> None:
+        if self.writing:
+            for console in self.consoles:
+                console.device.send(data)
+
+    def hold_input(self, console: SharedConsole) -> None:
+        """The console takes less than we type. A broadcast is not held: one slow console must not stop the others."""
+        if not self.broadcast and not self._held and not self._leaving:
+            self._held = True
+            self._context.loop.remove_reader(self._sock.fileno())
+
+    def release_input(self, console: SharedConsole) -> None:
+        if self._held and not self._leaving:
+            self._held = False
+            self._context.loop.add_reader(self._sock.fileno(), self._on_readable)
+
+    # Commands.
+
+    def _break(self) -> None:
+        if self.writing:
+            for console in self.consoles:
+                console.device.send_break()
+
+    def _delete(self) -> None:
+        self._type(DELETE)
+
+    def _become_forcing_writer(self) -> None:
+        self._become_writer(force=True)
+
+    def _become_joining_writer(self) -> None:
+        self._become_writer(force=False)
+
+    def _become_writer(self, *, force: bool) -> None:
+        # The original toggles blindly, so that modes can get out of step with the client's (errata B3).
+        if not self.broadcast and not self.writing:
+            self.force = force
+            self.writing = True
+            self.consoles[0].add_writer(self)
+
+    def _become_reader(self) -> None:
+        if not self.broadcast and self.writing:
+            self.force = False
+            self.writing = False
+            self._release_own_hold()
+            self.consoles[0].remove_writer(self)
+
+    def _release_own_hold(self) -> None:
+        if self._held:
+            self.release_input(self.consoles[0])
+
+    def _replay(self) -> None:
+        if self.broadcast:
+            return
+        console = self.consoles[0]
+        tail = console.log.replay() if console.log is not None else None
+        if tail is None:
+            self.deliver(notices.framed(notices.not_logged(console.name)))
+        else:
+            self.deliver(
+                notices.framed(notices.replay_begin(console.name))
+                + tail
+                + notices.framed(notices.replay_end(console.name))
+            )
+
+    def _toggle_quiet(self) -> None:
+        self.quiet = not self.quiet
+        self.deliver(notices.framed(notices.QUIET_ENABLED if self.quiet else notices.QUIET_DISABLED))
+
+    def _reset(self) -> None:
+        if self.writing:
+            for console in self.consoles:
+                self._context.resets.reset(console, self)
+
+    def _toggle_suspension(self) -> None:
+        self._suspended = not self._suspended
+        state = "suspended" if self._suspended else "resumed"
+        self._context.daemon_log.info(f"Client <{self.label}> {state}")
+        if self._unsent is not None:
+            if self._suspended:
+                self._context.loop.remove_writer(self._sock.fileno())
+            else:
+                self._context.loop.add_writer(self._sock.fileno(), self._on_writable)
+
+    # The session's end.
+
+    def robbed_of(self, console: SharedConsole) -> None:
+        """Another writer took ``console``. A broadcast goes on with its other consoles (errata B13)."""
+        self.consoles.remove(console)
+        console.remove_reader(self)
+        console.remove_writer(self)
+        if not self.consoles:
+            self.leave()
+
+    def leave(self) -> None:
+        """End the session in steps: detach, tell, send what waits, close. Idempotent."""
+        if self._leaving:
+            return
+        # 1. No more input, no more output than what waits already.
+        self._leaving = True
+        self._context.loop.remove_reader(self._sock.fileno())
+        # 2. Detach, and let those who stay know.
+        for console in self.consoles:
+            if not self.broadcast:
+                console.remove_reader(self)
+            if self.writing:
+                console.remove_writer(self)
+        self._context.daemon_log.info(f"Client <{self.full_label}> disconnected")
+        # 3. Send what waits, within a time limit; a suspended client too gets what it missed.
+        if self._unsent is None:
+            self._close()
+        else:
+            self._context.loop.add_writer(self._sock.fileno(), self._on_writable)
+            self._flush_timer = self._context.loop.call_later(FLUSH_SECONDS, self._close)
+
+    def _broken(self, action: str, error: OSError) -> None:
+        """The connection failed: nothing more can be sent."""
+        if not self._leaving and error.errno != errno.EPIPE:
+            self._context.daemon_log.info(f"Unable to {action} [{self.label}]: {reason(error)}")
+        self._discard_unsent()
+        if self._leaving:
+            self._close()
+        else:
+            self.leave()
+
+    def _discard_unsent(self) -> None:
+        if self._unsent is not None:
+            self._unsent = None
+            self._context.loop.remove_writer(self._sock.fileno())
+
+    def _close(self) -> None:
+        """4. Close."""
+        if self._sock.fileno() < 0:
+            return
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+        if self._lost_bytes:
+            self._context.daemon_log.notice(f'Overwrote {self._lost_bytes} bytes for "{self.label}"')
+        self._discard_unsent()
+        self._sock.close()
+        self._context.closed(self)
+
+    def abort(self) -> None:
+        """Close at once; the daemon stops."""
+        self.leave()
+        self._close()
+
+
+def _printable(byte: int) -> str:
+    return chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}"
+
+
+_ACTIONS = {
+    escapes.Command.BREAK: Client._break,
+    escapes.Command.DELETE: Client._delete,
+    escapes.Command.FORCE: Client._become_forcing_writer,
+    escapes.Command.JOIN: Client._become_joining_writer,
+    escapes.Command.MONITOR: Client._become_reader,
+    escapes.Command.REPLAY: Client._replay,
+    escapes.Command.QUIET: Client._toggle_quiet,
+    escapes.Command.RESET: Client._reset,
+    escapes.Command.SUSPEND: Client._toggle_suspension,
+}

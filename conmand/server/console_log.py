@@ -1,0 +1,280 @@
+"""One console's log file: opened and reopened, processed, written at once, replayed, and whole when the disk is not.
+
+``write`` is the hot path: one clock look-up, one pass of the line processor, one write(2). Everything that may hang or
+fail (directories, opening, locking) is in ``open_file``, which blocks and is called in a thread.
+
+A log that cannot be written keeps what it is given in a backlog of bounded size, says so once, and is tried again; what
+the backlog cannot hold is counted, and the log gets a line that tells how much is missing where. The original discards
+everything until the next SIGHUP (errata C1 to C3).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Callable, Optional
+
+from conmand.config.model import LogOptions
+from conmand.proto.logline import LineProcessor
+from conmand.proto.replay import ReplayRing
+from conmand.server import notices
+from conmand.server.clock import LogClock
+from conmand.server.daemonlog import DaemonLog, LockedError, open_locked
+
+if TYPE_CHECKING:
+    import asyncio
+
+MAX_BACKLOG_BYTES = 256 * 1024
+"""Per log. At 100 bytes a line this is 2,600 lines of a console that cannot be written."""
+
+MAX_ALL_BACKLOGS_BYTES = 128 * 1024 * 1024
+"""All logs of the daemon together, so that a full disk under 9,000 consoles does not become a full memory."""
+
+RETRY_SECONDS = (1.0, 60.0)
+"""First and longest delay before a failing log is tried again."""
+
+
+class BacklogBudget:
+    """What all backlogs of a daemon may hold together."""
+
+    __slots__ = ("left_bytes",)
+
+    def __init__(self, left_bytes: int = MAX_ALL_BACKLOGS_BYTES) -> None:
+        self.left_bytes = left_bytes
+
+
+class ConsoleLog:
+    """The log of the console ``name``.
+
+    ``resolve_path()`` expands the configured pattern, anew at each opening; it raises ``ValueError`` with the reason
+    when that cannot be done.
+    """
+
+    __slots__ = (
+        "name",
+        "path",
+        "_options",
+        "_resolve_path",
+        "_clock",
+        "_daemon_log",
+        "_budget",
+        "_loop",
+        "_fd",
+        "_lines",
+        "_ring",
+        "_backlog",
+        "_lost_bytes",
+        "_complaint",
+        "_retry_timer",
+        "_retry_delay",
+        "_retry_open",
+        "_closed",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        options: LogOptions,
+        resolve_path: Callable[[], str],
+        *,
+        clock: LogClock,
+        daemon_log: DaemonLog,
+        budget: BacklogBudget,
+        loop: asyncio.AbstractEventLoop,
+        retry_open: Callable[[ConsoleLog], None],
+    ) -> None:
+        self.name = name
+        self.path = ""
+        self._options = options
+        self._resolve_path = resolve_path
+        self._clock = clock
+        self._daemon_log = daemon_log
+        self._budget = budget
+        self._loop = loop
+        self._retry_open = retry_open
+        self._fd = -1
+        self._lines = LineProcessor(options.sanitize, options.timestamp)
+        self._ring = ReplayRing()
+        self._backlog: Optional[bytearray] = None  # exists only while the file cannot take bytes
+        self._lost_bytes = 0
+        self._complaint: Optional[str] = None
+        self._retry_timer: Optional[asyncio.TimerHandle] = None
+        self._retry_delay = RETRY_SECONDS[0]
+        self._closed = False
+
+    # What the console says.
+
+    def write(self, data: bytes) -> None:
+        """Append console output."""
+        out = self._lines.process(data, self._clock.stamp())
+        if out:
+            self._put(out)
+
+    def notice(self, text: str) -> None:
+        """Append a ``<ConMan>`` line."""
+        self._put(self._lines.notice(notices.framed(text)))
+
+    def stamp(self, now: float) -> None:
+        """Append the periodic ``log at`` line (``server timestamp``)."""
+        self.notice(notices.log_stamp(self.name, now))
+
+    def _put(self, out: bytes) -> None:
+        self._ring.append(out)
+        if self._backlog is None and self._fd >= 0:
+            try:
+                written = os.write(self._fd, out)
+            except OSError as error:
+                self._write_failed(error)
+                self._keep(out)
+            else:
+                if written != len(out):  # the disk is full, or a pipe is
+                    self._keep(out[written:])
+                    self._retry_later()
+        else:
+            self._keep(out)
+
+    # What clients ask for.
+
+    @property
+    def is_open(self) -> bool:
+        return self._fd >= 0
+
+    def replay(self) -> Optional[bytes]:
+        """The last bytes put into the log, at most 4096, written to disk or not; ``None`` while no log is open."""
+        return self._ring.tail() if self.is_open else None
+
+    # Opening.
+
+    def open_file(self, *, truncate: bool = False) -> Opened:
+        """Open the file; blocks, runs in a thread, touches nothing of this object. Give its result to ``opened``."""
+        try:
+            path = self._resolve_path()
+        except ValueError as error:
+            return Opened("", -1, str(error))
+        try:
+            fd = open_locked(path, 0o600, truncate=truncate, lock=self._options.lock, flags=os.O_NONBLOCK)
+        except LockedError:
+            return Opened(path, -1, f'Unable to lock "{path}"')
+        except OSError as error:
+            if error.filename is not None and os.fsencode(error.filename) != os.fsencode(path):
+                return Opened(path, -1, f'Cannot create directory "{os.fsdecode(error.filename)}": {error.strerror}')
+            return Opened(path, -1, f'Unable to open logfile "{path}": {error.strerror}')
+        return Opened(path, fd, None)
+
+    def opened(self, result: Opened) -> None:
+        """Take over what ``open_file`` found: continue in the new file, or complain once and try again later."""
+        if self._closed:
+            if result.fd >= 0:
+                os.close(result.fd)
+            return
+        self.close_file()
+        self.path = result.path
+        if result.fd < 0:
+            self._complain(result.complaint or "")
+            self._retry_later()
+            return
+        self._fd = result.fd
+        self._complaint = None
+        # The line that says so is the first of the file, before what was waiting for it.
+        backlog, self._backlog = self._backlog, None
+        self.notice(notices.log_opened(self.name, time.time()))
+        if backlog is not None:
+            self._budget.left_bytes += len(backlog)
+            self._keep(bytes(backlog))
+            self._drain()
+
+    def close_file(self) -> None:
+        """Close the file, until ``opened``; what is written meanwhile waits for the next one."""
+        self._cancel_retry()
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            try:
+                os.close(fd)
+            except OSError as error:
+                self._daemon_log.warning(f'Unable to close logfile "{self.path}": {error.strerror}')
+
+    def stop(self) -> None:
+        """Write what can be written, and close for good."""
+        if self._backlog and self._fd >= 0:
+            self._drain()
+        self._closed = True
+        self.close_file()
+        if self._backlog:
+            self._daemon_log.warning(f'Destroying [{self.path}] with {len(self._backlog)} bytes of unwritten data')
+
+    # Bytes that cannot be written now.
+
+    def _write_failed(self, error: OSError) -> None:
+        self._complain(f"Unable to write to [{self.path}]: {error.strerror}", info=True)
+        self._retry_later()
+
+    def _complain(self, complaint: str, *, info: bool = False) -> None:
+        """Log a complaint unless it is the same as the last: a full disk is one message a log, not one a line."""
+        if complaint != self._complaint:
+            self._complaint = complaint
+            (self._daemon_log.info if info else self._daemon_log.warning)(complaint)
+
+    def _keep(self, out: bytes) -> None:
+        if self._backlog is None:
+            self._backlog = bytearray()
+        room = min(MAX_BACKLOG_BYTES - len(self._backlog), self._budget.left_bytes)
+        # The oldest bytes stay: what came first tells why the rest came, and the file goes on where it stopped.
+        kept = out[: max(room, 0)] if not self._lost_bytes else b""
+        self._backlog += kept
+        self._budget.left_bytes -= len(kept)
+        if len(kept) < len(out):
+            if not self._lost_bytes:
+                self._daemon_log.warning(
+                    f"Console [{self.name}] log cannot be written: losing what exceeds {len(self._backlog)} bytes"
+                )
+            self._lost_bytes += len(out) - len(kept)
+
+    def _drain(self) -> None:
+        """Write the backlog as far as it goes; when it is through, mark what was lost."""
+        backlog = self._backlog
+        while backlog:
+            try:
+                written = os.write(self._fd, backlog)
+            except OSError as error:
+                self._write_failed(error)
+                return
+            del backlog[:written]
+            self._budget.left_bytes += written
+        self._backlog = None
+        lost, self._lost_bytes = self._lost_bytes, 0
+        if self._complaint is not None:
+            self._complaint = None
+            self._daemon_log.notice(f"Console [{self.name}] log is written again, {lost} bytes were lost")
+        self._retry_delay = RETRY_SECONDS[0]
+        if lost:
+            self.notice(notices.log_lost(self.name, lost))
+
+    def _retry_later(self) -> None:
+        if self._retry_timer is None:
+            self._retry_timer = self._loop.call_later(self._retry_delay, self._retry)
+            self._retry_delay = min(2 * self._retry_delay, RETRY_SECONDS[1])
+
+    def _retry(self) -> None:
+        self._retry_timer = None
+        if self._fd < 0:
+            self._retry_open(self)
+        elif self._backlog is not None:
+            self._drain()
+            if self._backlog is not None:
+                self._retry_later()
+
+    def _cancel_retry(self) -> None:
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
+            self._retry_timer = None
+
+
+class Opened:
+    """What came of opening a log: ``fd`` is -1 and ``complaint`` says why, or ``complaint`` is ``None``."""
+
+    __slots__ = ("path", "fd", "complaint")
+
+    def __init__(self, path: str, fd: int, complaint: Optional[str]) -> None:
+        self.path = path
+        self.fd = fd
+        self.complaint = complaint

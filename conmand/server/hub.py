@@ -1,0 +1,114 @@
+"""Who reads from whom: one console's device, its log and its clients brought together.
+
+What a device prints goes to the log and to every reader; what a writer types goes to the device; notices go to all.
+Source of the order of messages: ConMan 0.3.1 (PROTOCOL, "becoming a writer").
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Optional, Tuple
+
+from conmand.config.model import ConsoleSettings, LogLevel
+from conmand.consoles.base import Services, State
+from conmand.consoles.registry import create_console
+from conmand.server import notices
+from conmand.server.console_log import ConsoleLog
+from conmand.server.daemonlog import DaemonLog
+
+if TYPE_CHECKING:
+    from conmand.server.client import Client
+
+
+class SharedConsole:
+    """One console as the daemon has it. It is the ``Sink`` of its device.
+
+    ``readers`` and ``writers`` are tuples, replaced and never changed, so that a client may leave while bytes are being
+    handed out. A R/W client is in both, a R/O client reads, a broadcast client writes.
+    """
+
+    __slots__ = ("name", "device", "log", "readers", "writers", "_daemon_log")
+
+    def __init__(
+        self, settings: ConsoleSettings, services: Services, daemon_log: DaemonLog, log: Optional[ConsoleLog]
+    ) -> None:
+        self.name = settings.name
+        self.log = log
+        self.readers: Tuple[Client, ...] = ()
+        self.writers: Tuple[Client, ...] = ()  # in the order they attached
+        self._daemon_log = daemon_log
+        self.device = create_console(settings, self, services)
+
+    # From the device.
+
+    def publish(self, data: bytes) -> None:
+        if self.log is not None:
+            self.log.write(data)
+        for client in self.readers:
+            client.deliver(data)
+
+    def announce(self, level: LogLevel, text: str) -> None:
+        self._daemon_log.write(level, text)
+        self.notify(text)
+
+    def report(self, level: LogLevel, text: str) -> None:
+        self._daemon_log.write(level, text)
+
+    def congested(self) -> None:
+        for client in self.writers:
+            client.hold_input(self)
+
+    def relieved(self) -> None:
+        for client in self.writers:
+            client.release_input(self)
+
+    # To everything attached.
+
+    def notify(self, text: str) -> None:
+        """A ``<ConMan>`` line to the log and to each attached client that is not quiet."""
+        if self.log is not None:
+            self.log.notice(text)
+        if self.readers or self.writers:
+            block = notices.framed(text)
+            for client in self.readers:
+                client.inform(block)
+            for client in self.writers:
+                if client not in self.readers:
+                    client.inform(block)
+
+    # From clients.
+
+    def add_reader(self, client: Client) -> None:
+        self.readers += (client,)
+
+    def remove_reader(self, client: Client) -> None:
+        self.readers = tuple(reader for reader in self.readers if reader is not client)
+
+    def add_writer(self, client: Client) -> None:
+        """Make ``client`` a writer: tell everybody, and if it forces its way in, detach the writers it found."""
+        now = time.time()
+        others = self.writers
+        stolen = client.force and bool(others)
+        self.notify(notices.arrived(self.name, client, stolen=stolen, now=now))
+        for other in others:
+            client.inform(notices.framed(notices.met(self.name, other, stolen=stolen, now=now)))
+        if stolen:
+            for victim in others:
+                victim.robbed_of(self)
+        self.writers += (client,)
+
+    def remove_writer(self, client: Client) -> None:
+        """``client`` no longer writes; tell whoever is still attached."""
+        self.writers = tuple(writer for writer in self.writers if writer is not client)
+        self.notify(notices.departed(self.name, client, now=time.time()))
+
+    def greet(self, client: Client) -> None:
+        """A client has attached: if the console is down tell it so, and try at once to bring the console up."""
+        text = self.device.client_attached()
+        if text is not None:
+            client.inform(notices.framed(text))
+            self.device.retry_now()
+
+    @property
+    def is_up(self) -> bool:
+        return self.device.state is State.UP

@@ -1,0 +1,171 @@
+"""Learning at once that a file came into being, by inotify(7) through ctypes; the standard library has no binding.
+
+A path's directory may not exist yet, or go away: then its nearest existing ancestor is watched until it does
+(the original registers a directory only at start, errata D10). Where inotify is not to be had, nothing is watched and
+the consoles' retry timers do the work alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import struct
+from typing import Callable, Dict, List, Optional, Set, Tuple
+
+from conman.text import decode, encode
+
+IN_CREATE = 0x00000100
+IN_MOVED_TO = 0x00000080
+IN_DELETE_SELF = 0x00000400
+IN_MOVE_SELF = 0x00000800
+IN_IGNORED = 0x00008000
+IN_Q_OVERFLOW = 0x00004000
+IN_ONLYDIR = 0x01000000
+_MASK = IN_CREATE | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR
+_EVENT = struct.Struct("iIII")
+
+Callback = Callable[[], None]
+
+
+class _Directory:
+    """A watched directory and who waits for what name in it."""
+
+    __slots__ = ("path", "descriptor", "waiting")
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self.path = path
+        self.descriptor = descriptor
+        self.waiting: Dict[str, Set[Tuple[str, Callback]]] = {}
+
+
+class PathWatcher:
+    """Calls back, on the event loop, when a watched path is created or moved to its place."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, failed: Callable[[str], None]) -> None:
+        self._loop = loop
+        self._failed = failed
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._fd: Optional[int] = None
+        self._broken = False
+        self._directories: Dict[int, _Directory] = {}
+        self._by_path: Dict[str, _Directory] = {}
+        self._places: Dict[Tuple[str, Callback], Tuple[_Directory, str]] = {}
+
+    def watch(self, path: str, appeared: Callback) -> None:
+        if self._fd is None and not self._broken:
+            self._open()
+        if self._fd is not None:
+            self._place(path, appeared)
+
+    def unwatch(self, path: str, appeared: Callback) -> None:
+        place = self._places.pop((path, appeared), None)
+        if place is None:
+            return
+        directory, name = place
+        waiters = directory.waiting.get(name)
+        if waiters is not None:
+            waiters.discard((path, appeared))
+            if not waiters:
+                del directory.waiting[name]
+        if not directory.waiting and self._directories.get(directory.descriptor) is directory:
+            self._drop(directory)
+            assert self._fd is not None
+            self._libc.inotify_rm_watch(self._fd, directory.descriptor)
+
+    def close(self) -> None:
+        if self._fd is not None:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = None
+
+    def _open(self) -> None:
+        fd = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if fd < 0:
+            self._broken = True
+            self._failed(f"unable to initialize inotify: {os.strerror(ctypes.get_errno())}")
+            return
+        self._fd = fd
+        self._loop.add_reader(fd, self._on_readable)
+
+    def _place(self, path: str, appeared: Callback) -> None:
+        """Watch the deepest directory on the way to ``path`` that exists, for the next name on that way."""
+        directory: Optional[_Directory] = None
+        name = ""
+        for _attempt in range(3):
+            parent, name = os.path.split(path)
+            directory = self._by_path.get(parent) or self._add(parent)
+            while directory is None and parent not in ("", "/"):
+                parent, name = os.path.split(parent)
+                directory = self._by_path.get(parent) or self._add(parent)
+            if directory is None:
+                return
+            # A directory made between our look at it and the watch on its parent would otherwise go unseen.
+            way_on = os.path.join(parent, name)
+            if way_on == path or not os.path.isdir(encode(way_on)):
+                break
+        assert directory is not None, "the loop returns without one"
+        directory.waiting.setdefault(name, set()).add((path, appeared))
+        self._places[(path, appeared)] = (directory, name)
+
+    def _add(self, path: str) -> Optional[_Directory]:
+        assert self._fd is not None
+        descriptor = self._libc.inotify_add_watch(self._fd, encode(path), _MASK)
+        if descriptor < 0:
+            return None
+        known = self._directories.get(descriptor)  # the same directory under another name
+        if known is None:
+            known = self._directories[descriptor] = _Directory(path, descriptor)
+        self._by_path[path] = known
+        return known
+
+    def _drop(self, directory: _Directory) -> None:
+        self._directories.pop(directory.descriptor, None)
+        for path in [path for path, known in self._by_path.items() if known is directory]:
+            del self._by_path[path]
+
+    def _on_readable(self) -> None:
+        assert self._fd is not None
+        try:
+            data = os.read(self._fd, 65536)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._failed(f"unable to read inotify fd: {error.strerror}")
+            self.close()
+            self._broken = True
+            return
+        offset = 0
+        while offset < len(data):
+            descriptor, mask, _cookie, length = _EVENT.unpack_from(data, offset)
+            offset += _EVENT.size
+            name = decode(data[offset : offset + length].rstrip(b"\0"))
+            offset += length
+            self._happened(descriptor, mask, name)
+
+    def _happened(self, descriptor: int, mask: int, name: str) -> None:
+        if mask & IN_Q_OVERFLOW:
+            # Names were lost: everybody looks for himself.
+            for _path, appeared in list(self._places):
+                appeared()
+            return
+        directory = self._directories.get(descriptor)
+        if directory is None:
+            return
+        if mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED):
+            self._drop(directory)
+            self._replace([entry for waiters in directory.waiting.values() for entry in waiters])
+            return
+        arrived = [entry for entry in directory.waiting.get(name, ())]
+        for path, appeared in arrived:
+            if os.path.split(path) == (directory.path, name) or os.path.lexists(encode(path)):
+                appeared()
+        self._replace([entry for entry in arrived if os.path.split(entry[0]) != (directory.path, name)])
+
+    def _replace(self, entries: List[Tuple[str, Callback]]) -> None:
+        """Watch again, one directory nearer or farther; what came into being meanwhile is noticed here."""
+        for path, appeared in entries:
+            self.unwatch(path, appeared)
+            self._place(path, appeared)
+            if os.path.lexists(encode(path)):
+                appeared()

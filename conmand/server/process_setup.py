@@ -1,0 +1,134 @@
+"""What the daemon makes of its own process: detached, with a clean environment, limits and descriptors.
+
+Everything here happens before any thread or event loop exists.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+from typing import NoReturn, Optional
+
+from conmand.errors import FatalError, reason
+
+CLEAN_ENVIRONMENT = {"IFS": " \t\n", "PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "TERM": "dumb"}
+KEPT_VARIABLES = ("DEBUG", "TZ")
+
+BACKGROUND_UMASK = 0o022
+
+_READY = b"\0"
+
+
+class Starter:
+    """Tells the process that waits in the shell, if there is one, that the daemon is ready or has failed."""
+
+    def __init__(self, pipe: Optional[int] = None) -> None:
+        self._pipe = pipe
+
+    def ready(self) -> None:
+        """The start has succeeded; the shell gets its prompt back, with status 0."""
+        self._tell(_READY)
+
+    def failed(self, message: str) -> None:
+        """The start has failed after standard error was given up; the shell gets the message, and status 1."""
+        self._tell(message.encode("utf-8", "surrogateescape"))
+
+    def _tell(self, data: bytes) -> None:
+        if self._pipe is not None:
+            os.write(self._pipe, data)
+            os.close(self._pipe)
+            self._pipe = None
+
+
+def detach() -> Starter:
+    """Fork twice. Returns in the daemon; the calling process waits for the daemon's word and exits with it."""
+    reading, writing = os.pipe()
+    if os.fork() > 0:
+        os.close(writing)
+        _wait_for_word(reading)
+    os.close(reading)
+    os.setsid()
+    # The session leader's death would hang us up before the daemon's own handlers are in place.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if os.fork() > 0:
+        os._exit(0)
+    os.umask(BACKGROUND_UMASK)
+    return Starter(writing)
+
+
+def _wait_for_word(pipe: int) -> NoReturn:
+    word = b""
+    while True:
+        chunk = os.read(pipe, 4096)
+        if not chunk:
+            break
+        word += chunk
+    if word == _READY:
+        os._exit(0)
+    if word:
+        os.write(2, word + b"\n")
+    os._exit(1)
+
+
+def clean_environment() -> None:
+    """Leave exactly what the original leaves its children: no ``HOME``, no ``LANG``, nothing of the user's shell."""
+    kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+    os.environ.clear()
+    os.environ.update({**CLEAN_ENVIRONMENT, **kept})
+
+
+def set_core_limit(enabled: bool) -> None:
+    """``server coredump``: unlimited or none."""
+    wanted = resource.RLIM_INFINITY if enabled else 0
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (wanted, wanted))
+    except (ValueError, OSError):
+        # An ordinary user cannot raise the hard limit; as much as it allows then.
+        hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+        resource.setrlimit(resource.RLIMIT_CORE, (hard if enabled else 0, hard))
+
+
+def set_file_limit(nofile: int) -> Optional[int]:
+    """``server nofile``: returns the new soft limit, ``None`` if nothing was asked for. Raises ``FatalError``."""
+    if nofile == 0:
+        return None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if nofile < 0 else nofile
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted) if nofile > 0 else hard))
+    except OSError as error:
+        raise FatalError(f"Unable to set open file limit to {nofile}: {reason(error)}") from error
+    except ValueError as error:
+        raise FatalError(f"Unable to set open file limit to {nofile}: {os.strerror(1)}") from error
+    return wanted
+
+
+def redirect_standard_files() -> None:
+    """Descriptors 0 to 2 on ``/dev/null``."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    if null > 2:
+        os.close(null)
+
+
+class ServiceManager:
+    """sd_notify(3), when the service manager asks for it. Made before the environment is cleaned of its variable."""
+
+    def __init__(self) -> None:
+        self._address = os.environ.get("NOTIFY_SOCKET")
+
+    def notify(self, state: str) -> None:
+        if not self._address:
+            return
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+                sock.connect(address)
+                sock.sendall(state.encode())
+        except OSError:
+            pass  # nobody listens; the daemon runs all the same
+
+

@@ -1,0 +1,87 @@
+"""Names and addresses, looked up in threads: a name server that does not answer must not stop the consoles.
+
+Threads stuck in a look-up are bounded in number, and waiting for one is bounded in time. Answers for peers are cached
+for a minute: an automation that queries a hundred times asks the name server once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Tuple
+
+MAX_THREADS = 4
+FORWARD_SECONDS = 30.0
+REVERSE_SECONDS = 5.0
+CACHE_SECONDS = 60.0
+MAX_CACHED = 1024
+
+Address = Tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class PeerName:
+    """A peer's names; both are its address when it has none. ``host`` is ``fqdn`` up to the first dot."""
+
+    host: str
+    fqdn: str
+
+
+class NameResolver:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="names")
+        self._peers: Dict[str, Tuple[float, PeerName]] = {}
+
+    async def resolve(self, host: str, port: int) -> List[Tuple[int, Address]]:
+        """The (address family, socket address) pairs of a host to connect to, IPv4 first. Raises ``OSError``."""
+        look_up = self._loop.run_in_executor(self._threads, _forward, host, port)
+        try:
+            return await asyncio.wait_for(look_up, FORWARD_SECONDS)
+        except asyncio.TimeoutError:
+            raise socket.gaierror(socket.EAI_AGAIN, "name server does not answer") from None
+
+    async def peer_name(self, address: str) -> PeerName:
+        """The names of the peer at a numeric address; without an answer in time, the address is the name."""
+        known = self._peers.get(address)
+        if known is not None and known[0] > self._loop.time():
+            return known[1]
+        look_up = self._loop.run_in_executor(self._threads, _reverse, address)
+        try:
+            fqdn = await asyncio.wait_for(look_up, REVERSE_SECONDS)
+        except asyncio.TimeoutError:
+            fqdn = None
+        name = PeerName(address, address) if fqdn is None else PeerName(fqdn.partition(".")[0], fqdn)
+        if len(self._peers) >= MAX_CACHED:
+            self._peers.clear()
+        self._peers[address] = (self._loop.time() + CACHE_SECONDS, name)
+        return name
+
+    async def is_confirmed(self, fqdn: str, address: str) -> bool:
+        """Whether the name leads back to the address: what libwrap asks before it believes a name."""
+        try:
+            found = await self.resolve(fqdn, 0)
+        except OSError:
+            return False
+        return any(socket_address[0] == address for _family, socket_address in found)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False)
+
+
+def _forward(host: str, port: int) -> List[Tuple[int, Address]]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # not a name that can be looked up, e.g. a label of 64 bytes
+        raise socket.gaierror(socket.EAI_NONAME, str(error)) from error
+    found.sort(key=lambda entry: entry[0] != socket.AF_INET)
+    return [(entry[0], entry[4]) for entry in found]
+
+
+def _reverse(address: str) -> Optional[str]:
+    try:
+        return socket.getnameinfo((address, 0), socket.NI_NAMEREQD)[0]
+    except OSError:
+        return None

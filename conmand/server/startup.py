@@ -1,0 +1,240 @@
+"""From the command line to a running daemon, in the order of conmand(8), "start-up"; and ``-k``, ``-q``, ``-r``.
+
+Up to the moment the daemon is ready everything is synchronous: no threads, no event loop, so that forking is safe and a
+failure can be told to the shell that waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from typing import List, Optional, Sequence
+
+from conman import __version__
+from conman.text import decode
+from conmand.config.errors import no_consoles_defined
+from conmand.config.grammar import parse_configuration
+from conmand.config.model import Configuration, LogLevel, ServerSettings
+from conmand.errors import FatalError, reason
+from conmand.server import configlock, listener, pidfile, process_setup
+from conmand.server.daemon import Daemon, RunOptions, daemon_log_path
+from conmand.server.daemonlog import DaemonLog, format_line, open_log
+
+
+@dataclass(frozen=True)
+class StartOptions:
+    """The command line. ``port`` and ``pidfile`` are ``None`` where it leaves them to the file."""
+
+    config: str
+    foreground: bool = False
+    port: Optional[int] = None
+    pidfile: Optional[str] = None
+    verbose: bool = False
+    truncate_logs: bool = False
+
+
+def script_directories() -> Sequence[str]:
+    """Where our own device scripts are installed; searched after ``server execpath``."""
+    try:
+        from conman_exec import script_directory
+    except ImportError:
+        return ()
+    directory = script_directory()
+    return () if directory is None else (directory,)
+
+
+def signal_daemon(options: StartOptions, number: int) -> int:
+    """``-k`` and ``-r``, and with ``number`` 0 ``-q``: send a signal to the daemon of this configuration.
+
+    Returns the exit status. Raises ``FatalError`` if there is no such daemon.
+    """
+    fd = configlock.open_configuration(options.config)
+    log = DaemonLog()
+    pid = configlock.lock_owner(fd) or _pid_from_files(options, fd, log)
+    problem = f'Configuration "{options.config}" does not appear to be active'
+    if not pid or pid <= 1:
+        raise FatalError(problem)
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        raise FatalError(problem) from None
+    except PermissionError as error:
+        if number:
+            raise FatalError(
+                f'Configuration "{options.config}" (pid {pid}) cannot be sent signal={number}: {reason(error)}'
+            ) from error
+    if not number:
+        print(pid)
+    elif options.verbose:
+        action = "terminated" if number == signal.SIGTERM else "reconfigured"
+        print(f'Configuration "{options.config}" (pid {pid}) {action} on signal={int(number)}', file=sys.stderr)
+    return 0
+
+
+def _pid_from_files(options: StartOptions, fd: int, log: DaemonLog) -> Optional[int]:
+    """The pid in the ``-P`` file, else (ours, errata E5) in the configuration's own ``server pidfile``."""
+    cwd = os.getcwd()
+    configured = parse_configuration(
+        configlock.read_configuration(fd, options.config), options.config, cwd=cwd, pidfile=options.pidfile
+    ).server.pidfile
+    if configured is None:
+        return None
+    warnings: List[str] = []
+    pid = pidfile.read_pid(configured, warnings)
+    for warning in warnings:
+        log.warning(warning)
+    return pid
+
+
+def start(options: StartOptions) -> int:
+    """Run the daemon until it ends; in the background, the shell's process leaves inside. Returns the exit status.
+
+    Raises ``FatalError`` for what prevents the start; the message has then been reported.
+    """
+    startup = _Startup(options)
+    try:
+        startup.prepare()
+    except FatalError as error:
+        startup.failed(error)
+        raise
+    return startup.serve()
+
+
+class _Startup:
+    """The steps of conmand(8), "start-up", and what each leaves for the next."""
+
+    def __init__(self, options: StartOptions) -> None:
+        self._options = options
+        self._service_manager = process_setup.ServiceManager()
+        self._directory = decode(os.getcwdb())
+        self._log = DaemonLog()
+        self._pid_file = pidfile.PidFile(None)
+        self._starter = process_setup.Starter() if options.foreground else process_setup.detach()
+
+    def prepare(self) -> None:
+        self._configuration = self._read_configuration()
+        self._server = self._configuration.server
+        self._pid_file = pidfile.PidFile(self._server.pidfile)
+        self._warn(self._pid_file.write())
+        process_setup.set_core_limit(self._server.coredump)
+        process_setup.clean_environment()
+        time.tzset()
+        if not self._configuration.consoles:
+            raise FatalError(no_consoles_defined(self._options.config))
+        # Before the shell is told that all is well (errata E17), and before anything that needs the descriptors.
+        file_limit = process_setup.set_file_limit(self._server.nofile)
+        if self._options.verbose:
+            sys.stderr.write(summary(self._configuration, self._options))
+            sys.stderr.flush()
+        self._listening = _bind(self._server)
+        self._log.level = self._server.loglevel
+        if not self._options.foreground:
+            self._leave_terminal()
+        self._log.notice(f"Starting ConMan daemon {__version__} (pid {os.getpid()})")
+        self._log.info(f"Listening on TCP port {self._listening.getsockname()[1]}")
+        if file_limit is not None:
+            self._log.info(f"Open file limit set to {file_limit}")
+        if not self._options.foreground:
+            self._leave_directory()
+            process_setup.redirect_standard_files()
+        self._starter.ready()
+
+    def failed(self, error: FatalError) -> None:
+        complaint = self._pid_file.remove()  # a daemon that never ran is not to be found (errata A6)
+        self._warn(complaint)
+        self._log.error(str(error))
+        if not self._log.on_stderr:
+            self._starter.failed(decode(format_line(LogLevel.ERROR, str(error)).rstrip(b"\n")))
+
+    def serve(self) -> int:
+        faulthandler.enable(self._log.fileno() or 2, all_threads=False)
+        daemon = Daemon(
+            self._configuration,
+            RunOptions(foreground=self._options.foreground, truncate_logs=self._options.truncate_logs),
+            listening=self._listening,
+            daemon_log=self._log,
+            pid_file=self._pid_file,
+            service_manager=self._service_manager,
+        )
+        asyncio.run(daemon.run())
+        os.close(self._locked_fd)
+        return 0
+
+    def _read_configuration(self) -> Configuration:
+        path = self._options.config
+        # Stays open, and is the only descriptor of the file that this process ever opens: the lock hangs on it.
+        self._locked_fd = configlock.open_configuration(path)
+        text = configlock.read_configuration(self._locked_fd, path)
+        self._warn(configlock.lock_configuration(self._locked_fd, path))
+        configuration = parse_configuration(
+            text,
+            path,
+            cwd=self._directory,
+            port=self._options.port,
+            pidfile=self._options.pidfile,
+            script_dirs=script_directories(),
+        )
+        for problem in configuration.problems:
+            self._log.write(problem.level, str(problem))
+        return configuration
+
+    def _warn(self, complaint: Optional[str]) -> None:
+        if complaint is not None:
+            self._log.warning(complaint)
+
+    def _leave_terminal(self) -> None:
+        """Move the messages from standard error to syslog and the log file."""
+        opened = None
+        if self._server.logfile is not None:
+            opened = open_log(daemon_log_path(self._server.logfile), truncate=self._options.truncate_logs)
+            if opened.complaint is not None:
+                self._log.warning(opened.complaint)  # while somebody can see it
+        self._log.detach_from_terminal()
+        if self._server.syslog is not None:
+            self._log.start_syslog(self._server.syslog)
+        if opened is not None:
+            self._log.adopt(opened)
+
+    def _leave_directory(self) -> None:
+        """Keep no file system busy; a core is written to the working directory."""
+        try:
+            os.chdir((self._server.coredumpdir or self._directory) if self._server.coredump else "/")
+        except OSError as error:
+            self._log.error(f'Unable to change directory to coredumpdir "{self._server.coredumpdir}": {reason(error)}')
+            os.chdir("/")
+
+
+def _bind(server: ServerSettings) -> socket.socket:
+    try:
+        return listener.bind(server.port, loopback=server.loopback)
+    except OSError as error:
+        raise FatalError(f"Unable to bind to port {server.port}: {reason(error)}") from error
+
+
+def summary(configuration: Configuration, options: StartOptions) -> str:
+    """What ``-v`` prints at the start, with the empty line after it."""
+    server = configuration.server
+    enabled = {
+        "CoreDump": server.coredump,
+        "KeepAlive": server.keepalive,
+        "LogFile": server.logfile is not None,
+        "LoopBack": server.loopback,
+        "ResetCmd": server.resetcmd is not None,
+        "SysLog": server.syslog is not None,
+        "TCP-Wrappers": server.tcpwrappers,
+        f"TimeStamp={server.timestamp_minutes}m": server.timestamp_minutes > 0,
+        "ZeroLogs": options.truncate_logs,
+    }
+    names = [name for name, is_enabled in enabled.items() if is_enabled] or ["None"]
+    count = len(configuration.consoles)
+    return (
+        f"Configuration: {configuration.path}\n"
+        f"Options: {' '.join(names)}\n"
+        f"Monitoring {count} console{'' if count == 1 else 's'}\n\n"
+    )
