@@ -1,0 +1,121 @@
+"""What ``conmand-py --check`` prints and returns."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import List, Tuple
+
+import pytest
+
+from conmand.config.check import check_file
+
+
+def check(path: str, cwd: str) -> Tuple[int, List[str]]:
+    out = io.StringIO()
+    return check_file(path, out, cwd=cwd), out.getvalue().splitlines()
+
+
+def checked(tmp_path: Path, text: bytes, mode: int = 0o600) -> Tuple[int, List[str]]:
+    file = tmp_path / "c"
+    file.write_bytes(text)
+    file.chmod(mode)
+    return check("c", str(tmp_path))
+
+
+def test_a_good_file(tmp_path: Path) -> None:
+    status, lines = checked(
+        tmp_path,
+        b"server port=7891\nglobal log='%N'\nconsole name=a dev='test:'\nconsole name=b dev='h:1'\n"
+        b"console name=c dev='h:2' log=''\n",
+    )
+    assert status == 0
+    assert lines == [
+        "Configuration: c",
+        "Consoles: 3 (2 telnet, 1 test)",
+        "Logged: 2, not logged: 1",
+        "Listening: 127.0.0.1:7891",
+        "Problems: 0 errors, 0 warnings",
+    ]
+
+
+def test_problems_read_like_the_daemon_s(tmp_path: Path) -> None:
+    text = b"foo\nglobal logopts=bar\nserver loopback=off port=0\nconsole name=a dev='test:'\n"
+    status, lines = checked(tmp_path, text)
+    assert status == 1
+    assert lines[:2] == [
+        "ERROR:     CONFIG[c:1]: unrecognized token 'foo'",
+        "WARNING:   CONFIG[c:2]: ignoring unrecognized token 'bar'",
+    ]
+    assert "Listening: 0.0.0.0:0 (a port chosen at start)" in lines
+    assert "Problems: 1 error, 1 warning" in lines
+
+
+def test_warnings_alone_do_not_fail(tmp_path: Path) -> None:
+    status, lines = checked(
+        tmp_path, b"console name=a dev='test:' log='x%%'\nconsole name=b dev='test:' log='x%%' logopts=foo\n"
+    )
+    assert status == 0
+    assert lines[-2:] == [
+        "Problems: 0 errors, 2 warnings",
+        f'Log collision: 2 consoles would write "{tmp_path}/x%": a, b',
+    ]
+
+
+def test_no_console_fails(tmp_path: Path) -> None:
+    assert checked(tmp_path, b"") == (
+        1,
+        [
+            'ERROR:     Configuration "c" has no consoles defined',
+            "Configuration: c",
+            "Consoles: 0",
+            "Logged: 0, not logged: 0",
+            "Listening: 127.0.0.1:7890",
+            "Problems: 0 errors, 0 warnings",
+        ],
+    )
+
+
+@pytest.mark.parametrize("secret", ["P:hush", "K:hush"])
+def test_passwords_that_everyone_can_read_are_pointed_out_and_not_shown(secret: str, tmp_path: Path) -> None:
+    text = f"global ipmiopts='{secret}'\nconsole name=a dev='ipmi:h'\n".encode()
+    hint = 'WARNING:   Configuration "c" holds IPMI passwords and everyone can read it: consider mode 0600'
+    status, lines = checked(tmp_path, text, 0o644)
+    assert status == 0
+    assert lines[0] == hint
+    assert "hush" not in "".join(lines)
+    assert hint not in checked(tmp_path, text, 0o640)[1]
+    assert hint not in checked(tmp_path, b"console name=a dev='ipmi:h'\n", 0o644)[1]
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    assert check("no", str(tmp_path)) == (1, ['ERROR:     Unable to open "no": No such file or directory'])
+    assert check(str(tmp_path), "/") == (1, [f'ERROR:     Unable to read "{tmp_path}": Is a directory'])
+
+
+def test_a_fifo_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "f")
+    assert check("f", str(tmp_path))[0] == 1
+
+
+def test_nothing_is_created(tmp_path: Path) -> None:
+    checked(tmp_path, b"server logfile='l' pidfile='p'\nconsole name=a dev='unix:u' log=x\n")
+    assert os.listdir(tmp_path) == ["c"]
+
+
+def test_the_command_line_s_port_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "c").write_bytes(b"server port=1\nconsole name=a dev='test:'")
+    out = io.StringIO()
+    assert check_file(str(tmp_path / "c"), out, port=7777) == 0
+    assert "Listening: 127.0.0.1:7777\n" in out.getvalue()
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("utf-8", "é\\xff"), ("ascii", "\\xe9\\xff")])
+def test_names_print_in_any_locale(encoding: str, shown: str, tmp_path: Path) -> None:
+    (tmp_path / "c").write_bytes(b"console name='\xc3\xa9\xff' dev='zork'")
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding=encoding)
+    assert check_file("c", out, cwd=str(tmp_path)) == 1
+    out.flush()
+    assert f'CONFIG[c:1]: console [{shown}] device "zork"'.encode(encoding) in raw.getvalue()
