@@ -89,7 +89,7 @@ def configuration(directory: Path, port: int, node_ports: dict[str, int], contro
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="demo/run.py", description="Start a console daemon on three pretend nodes.")
     parser.add_argument("--dir", help="keep configuration and logs in this directory (default: a temporary one)")
-    parser.add_argument("--port", type=int, help=f"the daemon's port; 0 is any free one (default: {DEFAULT_PORT} if free)")
+    parser.add_argument("--port", type=int, help=f"the daemon's port (default: {DEFAULT_PORT} if free); 0 is any")
     parser.add_argument("--fast", action="store_true", help="nodes boot without delays")
     parser.add_argument(
         "--daemon",
