@@ -49,11 +49,12 @@ class ChildReaper:
         stdout: int,
         stderr: int,
         env: Optional[Mapping[str, str]] = None,
+        cwd: Optional[str] = None,
         on_exit: Optional[ExitCallback] = None,
     ) -> int:
         """Start ``argv``; returns its pid, also its process group. Raises ``OSError`` if it cannot be executed.
 
-        The environment is the daemon's own (already the clean one of conmand(8)) unless given.
+        Environment (already the clean one of conmand(8)) and directory are those of all children unless given.
         """
         process = subprocess.Popen(
             [encode(word) for word in argv],
@@ -61,7 +62,7 @@ class ChildReaper:
             stdout=stdout,
             stderr=stderr,
             env=env,
-            cwd=self._cwd,
+            cwd=self._cwd if cwd is None else cwd,
             start_new_session=True,
             umask=CHILD_UMASK,
         )
