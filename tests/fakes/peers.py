@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,36 @@ def original_conmand() -> Path:
     It is looked for under ``$CONMAN_ORIGINAL``, else under ``.peers/conman-0.3.1`` in the repository. Without it the
     test is skipped, but fails where ``CI`` is set: there the peers are a part of the set-up.
     """
+    return _original("sbin", "conmand")
+
+
+def original_conman() -> Path:
+    """The original's client; as ``original_conmand``."""
+    return _original("bin", "conman")
+
+
+def original_script(name: str) -> Path:
+    """One of the original's device scripts (``ipmitool.exp``); as ``original_conmand``."""
+    return _original("share", "conman", "exec", name)
+
+
+def _original(*path: str) -> Path:
     directory = Path(os.environ.get("CONMAN_ORIGINAL") or _REPOSITORY / ".peers" / "conman-0.3.1")
-    program = directory / "usr" / "sbin" / "conmand"
+    program = directory.joinpath("usr", *path)
     if not os.access(program, os.X_OK):
-        reason = f"cannot run {program}: set CONMAN_ORIGINAL to a directory that holds usr/sbin/conmand"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        _missing(f"cannot run {program}: set CONMAN_ORIGINAL to a directory that holds usr/{'/'.join(path)}")
     return program
+
+
+def installed_program(name: str) -> Path:
+    """A program of the distribution (``ipmi_sim``), found where daemons find theirs; missing as ``original_conmand``."""
+    found = shutil.which(name, path="/usr/bin:/bin:/usr/sbin:/sbin")
+    if found is None:
+        _missing(f"cannot run {name}: it is not installed")
+    return Path(found or "")
+
+
+def _missing(reason: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
