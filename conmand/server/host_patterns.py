@@ -186,12 +186,16 @@ def _split_at(pattern: str) -> Sequence[str]:
 
 def _match_list(words: Sequence[str], match_one: Callable[[str], Answer]) -> Answer:
     """``a EXCEPT b EXCEPT c`` is a, unless it is b, unless that is c."""
-    upper = [word.upper() for word in words]
-    end = upper.index("EXCEPT") if "EXCEPT" in upper else len(words)
-    answer = _any(words[:end], match_one)
-    if end == len(words) or answer is Answer.NO:
-        return answer
-    return min(answer, _match_list(words[end + 1 :], match_one).inverse)
+    lists: List[List[str]] = [[]]
+    for word in words:
+        if word.upper() == "EXCEPT":
+            lists.append([])
+        else:
+            lists[-1].append(word)
+    answer = Answer.NO
+    for one_list in reversed(lists):
+        answer = min(_any(one_list, match_one), answer.inverse)
+    return answer
 
 
 def _any(words: Sequence[str], match_one: Callable[[str], Answer]) -> Answer:

@@ -273,6 +273,11 @@ def test_wildcards_mean_what_fnmatch_means(pattern: str, name: str) -> None:
         assert (matcher("::1", name).match_clients(pattern) is YES) == (expected or fnmatch.fnmatchcase("::1", pattern))
 
 
+def test_any_number_of_excepts_is_read() -> None:
+    assert matcher().match_clients("ALL EXCEPT " * 5001 + "ALL") is NO
+    assert matcher().match_clients("ALL EXCEPT " * 5000 + "ALL") is YES
+
+
 def test_many_stars_cost_little() -> None:
     assert matcher(name="a" * 2000).match_clients("*a" * 1000 + "b*") is NO
 
