@@ -79,13 +79,27 @@ class SocketWatcher(Protocol):
     def unwatch(self, path: str, appeared: Callable[[], None]) -> None: ...
 
 
+class Poller(Protocol):
+    """Reads descriptors in batches; implemented by ``conmand.server.poller``."""
+
+    def add(self, fd: int, readable: Callable[[], None]) -> None: ...
+
+    def remove(self, fd: int) -> None: ...
+
+
 class Services:
     """What the daemon lends its consoles. One object for all of them."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, children: Children, resolver: Resolver, watcher: SocketWatcher
+        self,
+        loop: asyncio.AbstractEventLoop,
+        poller: Poller,
+        children: Children,
+        resolver: Resolver,
+        watcher: SocketWatcher,
     ) -> None:
         self.loop = loop
+        self.poller = poller
         self.children = children
         self.resolver = resolver
         self.watcher = watcher
@@ -134,6 +148,9 @@ class Console:
 
     def send_break(self) -> None:
         """Make a serial break, where the device has such a thing."""
+
+    def set_attended(self, attended: bool) -> None:
+        """A first client has come, or the last has gone: what the device says is wanted at once, or may be batched."""
 
     def client_attached(self) -> Optional[str]:
         """A client came. Returns what to tell it alone when the console is down; call ``retry_now`` then."""
@@ -189,18 +206,40 @@ class DescriptorConsole(Console):
     Subclasses call ``_attach(fd)`` when connected and implement ``_lost`` for its end.
     """
 
-    __slots__ = ("_fd", "_unsent", "_stall_timer")
+    __slots__ = ("_fd", "_attended", "_unsent", "_stall_timer")
 
     def __init__(self, settings: ConsoleSettings, sink: Sink, services: Services) -> None:
         super().__init__(settings, sink, services)
         self._fd = -1
+        self._attended = False
         self._unsent: Optional[bytearray] = None  # exists only while the device is slow
         self._stall_timer: Optional[asyncio.TimerHandle] = None
 
     def _attach(self, fd: int) -> None:
         self._fd = fd
         self._came_up()
-        self.services.loop.add_reader(fd, self._on_readable)
+        self._start_reading()
+
+    def _start_reading(self) -> None:
+        if self._attended:
+            self.services.loop.add_reader(self._fd, self._on_readable)
+        else:
+            self.services.poller.add(self._fd, self._on_readable)
+
+    def _stop_reading(self) -> None:
+        if self._attended:
+            self.services.loop.remove_reader(self._fd)
+        else:
+            self.services.poller.remove(self._fd)
+
+    def set_attended(self, attended: bool) -> None:
+        if attended == self._attended:
+            return
+        if self._fd >= 0:
+            self._stop_reading()
+        self._attended = attended
+        if self._fd >= 0:
+            self._start_reading()
 
     def _on_readable(self) -> None:
         try:
@@ -235,9 +274,9 @@ class DescriptorConsole(Console):
     def _shut(self) -> None:
         if self._fd < 0:
             return
-        loop = self.services.loop
-        loop.remove_reader(self._fd)
-        loop.remove_writer(self._fd)
+        self._stop_reading()
+        if self._unsent is not None:
+            self.services.loop.remove_writer(self._fd)
         unsent = len(self._unsent) if self._unsent else 0
         if unsent:
             plural = "" if unsent == 1 else "s"

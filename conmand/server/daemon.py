@@ -30,6 +30,7 @@ from conmand.server.listener import Listener
 from conmand.server.log_files import BATCH, LogFiles, stamp_at_intervals
 from conmand.server.matching import Matcher
 from conmand.server.pidfile import PidFile
+from conmand.server.poller import BatchPoller
 from conmand.server.process_setup import ServiceManager
 from conmand.server.reset import ResetCommands
 from conmand.server.resolver import NameResolver
@@ -98,7 +99,8 @@ class Daemon:
         self._resolver = NameResolver(self._loop)
         self._watcher = PathWatcher(self._loop, self._log.error)
         self._log_files = LogFiles(self._loop)
-        services = Services(self._loop, self._children, self._resolver, self._watcher)
+        self._poller = BatchPoller(self._loop)
+        services = Services(self._loop, self._poller, self._children, self._resolver, self._watcher)
         clock, budget = LogClock(), BacklogBudget()
         self._consoles: Dict[str, SharedConsole] = {}
         self._logs: List[ConsoleLog] = []
@@ -223,6 +225,7 @@ class Daemon:
         # 5. Programs that did not go by themselves are told to, twice. Reset commands may finish.
         await self._end_children()
         # 6. Done.
+        self._poller.close()
         self._watcher.close()
         self._resolver.close()
         self._log.notice(f"Stopping ConMan daemon {__version__} (pid {os.getpid()})")

@@ -80,9 +80,11 @@ class SharedConsole:
 
     def add_reader(self, client: Client) -> None:
         self.readers += (client,)
+        self._note_attendance()
 
     def remove_reader(self, client: Client) -> None:
         self.readers = tuple(reader for reader in self.readers if reader is not client)
+        self._note_attendance()
 
     def add_writer(self, client: Client) -> None:
         """Make ``client`` a writer: tell everybody, and if it forces its way in, detach the writers it found."""
@@ -101,6 +103,9 @@ class SharedConsole:
         """``client`` no longer writes; tell whoever is still attached."""
         self.writers = tuple(writer for writer in self.writers if writer is not client)
         self.notify(notices.departed(self.name, client, now=time.time()))
+
+    def _note_attendance(self) -> None:
+        self.device.set_attended(bool(self.readers))
 
     def greet(self, client: Client) -> None:
         """A client has attached: if the console is down tell it so, and try at once to bring the console up."""

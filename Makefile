@@ -1,0 +1,54 @@
+# Everything a developer runs. `make test` and `make run` work on a fresh machine; so does CI, which calls `make check`.
+
+PYTHON ?= python3
+VENV ?= .venv
+PEERS ?= .peers
+WORKERS ?= 4
+PYTEST_ARGS ?=
+
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+ORIGINAL = $(PEERS)/conman-0.3.1
+
+.PHONY: help run test check lint types bench soak clean packages original
+
+help:
+	@echo 'make run    start the daemon on a demo site: three pretend nodes, no hardware'
+	@echo 'make test   install what the tests need and run them all'
+	@echo 'make check  what CI runs: lint, strict types, all tests'
+	@echo 'make bench  measure against the original ConMan and print a table'
+	@echo 'make clean  remove what these made'
+
+run: $(READY)
+	@exec $(BIN)/python -m demo.run
+
+test: packages $(READY) original
+	CONMAN_ORIGINAL=$(abspath $(ORIGINAL)) $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+check: lint types test
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+bench: packages $(READY) original
+	CONMAN_ORIGINAL=$(abspath $(ORIGINAL)) $(BIN)/python -m bench
+
+# As root the packages are installed; anybody else is told which are missing.
+packages:
+	@tests/install-packages
+
+# The original ConMan 0.3.1, as a reference and peer of the tests; nothing is installed from it.
+original:
+	@tests/fetch-original $(ORIGINAL)
+
+$(READY): setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(PEERS) .tox .mypy_cache .ruff_cache .hypothesis build dist *.egg-info bench/results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
