@@ -239,7 +239,7 @@ class Client:
                 self._type(event.data)
             elif type(event) is escapes.Invalid:
                 self._context.daemon_log.warning(
-                    f"Received invalid escape '{_printable(event.byte)}' from {self.user}@{self.host}"
+                    f"Received invalid escape '{_printable(event.byte)}' from {self.label}"
                 )
             else:
                 _ACTIONS[event](self)  # type: ignore[index]
