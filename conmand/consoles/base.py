@@ -135,7 +135,10 @@ class Console:
         raise NotImplementedError
 
     def start(self) -> None:
-        self._open()
+        # While consoles are being started, one after another, a client may come and bring this one up before its turn.
+        if self.state is State.DOWN:
+            self._cancel_timer()
+            self._open()
 
     def stop(self) -> None:
         """Close the device for good, saying nothing."""
