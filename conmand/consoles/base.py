@@ -340,7 +340,8 @@ class DescriptorConsole(Console):
     def _stalled(self) -> None:
         self._stall_timer = None
         if self._unsent is not None:
-            self._overwrite(len(self._unsent) - MAX_UNSENT_BYTES // 2)
+            if len(self._unsent) > MAX_UNSENT_BYTES // 2:
+                self._overwrite(len(self._unsent) - MAX_UNSENT_BYTES // 2)
             self.sink.relieved()
 
     def _overwrite(self, lost_bytes: int) -> None:
