@@ -261,11 +261,13 @@ class DescriptorConsole(Console):
         """Strip what is protocol; here nothing is."""
         self.sink.publish(data)
 
-    def _end(self, error: Optional[OSError]) -> None:
+    def _end(self, error: Optional[OSError], last_words: bytes = b"") -> None:
         """The device closed (``None``) or failed: say so, and schedule the next attempt."""
         if error is not None and not self._is_end_of_file(error):
             self.sink.report(LogLevel.INFO, f"Unable to read from [{self.name}]: {error.strerror}")
         self._shut()
+        if last_words:
+            self._received(last_words)
         self._lost()
 
     def _is_end_of_file(self, error: OSError) -> bool:
@@ -296,6 +298,8 @@ class DescriptorConsole(Console):
             self._write(data)
 
     def _write(self, data: bytes) -> None:
+        if self._fd < 0:
+            return  # an answer to last words
         if self._unsent is not None:
             self._unsent += data
         else:
@@ -304,8 +308,7 @@ class DescriptorConsole(Console):
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError as error:
-                self.sink.report(LogLevel.INFO, f"Unable to write to [{self.name}]: {error.strerror}")
-                self._end(None)
+                self._write_failed(error)
                 return
             if sent == len(data):
                 return
@@ -326,8 +329,7 @@ class DescriptorConsole(Console):
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            self.sink.report(LogLevel.INFO, f"Unable to write to [{self.name}]: {error.strerror}")
-            self._end(None)
+            self._write_failed(error)
             return
         del unsent[:sent]
         if not unsent:
@@ -336,6 +338,15 @@ class DescriptorConsole(Console):
         elif self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = self.services.loop.call_later(STALL_SECONDS, self._stalled)
+
+    def _write_failed(self, error: OSError) -> None:
+        """The device takes nothing more. It may have said why, just before: that is read first, then it is closed."""
+        self.sink.report(LogLevel.INFO, f"Unable to write to [{self.name}]: {error.strerror}")
+        try:
+            last_words = os.read(self._fd, READ_BYTES)
+        except OSError:
+            last_words = b""
+        self._end(None, last_words)
 
     def _stalled(self) -> None:
         self._stall_timer = None
