@@ -1,0 +1,104 @@
+"""The password file of the device scripts, ``conman.pswd``, read as the original's scripts read it.
+
+A record is a line ``HOST : USER : PASSWORD [: K_g]``. What the original makes of a file it makes to the byte: sites
+have files that were written by trial. Added are a look-up without a user, and warnings, which never quote a field.
+
+Pure but for :func:`read`. Secrets are of a type that does not show them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+
+from conman_exec.record import Record
+from conman_exec.secret import Secret
+from conman_exec.tcl_regex import InvalidExpression, compile_host
+
+# What the original strips from a field (observed): Tcl's white space in Latin-1, and NUL.
+_BLANKS = b"\0\t\n\v\f\r \x85\xa0"
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_COMMENT = re.compile(rb"[ \t]*#")
+
+
+class Credentials(Record):
+    """What a record gives. An empty password or K_g is none: None."""
+
+    user: bytes
+    password: Secret | None
+    kg: Secret | None
+
+
+class _Record(Record):
+    line: int
+    host: bytes
+    user: bytes | None  # None: the line has one field, and matches no user
+    password: Secret | None
+    kg: Secret | None
+
+
+class PasswordFile:
+    """The records of a file's contents. ``name`` stands in warnings only."""
+
+    def __init__(self, contents: bytes, name: str = "") -> None:
+        self._name = name
+        self._records = [
+            _record(number, line)
+            for number, line in enumerate(_LINE_END.split(contents), 1)
+            if line.strip(_BLANKS) and not _COMMENT.match(line)
+        ]
+        self.warnings: list[str] = []
+
+    def look_up(self, host: bytes, user: bytes | None = None) -> Credentials | None:
+        """The first record for this host, and for this user unless that is None; None when there is none.
+
+        The search ends at that record even when its password is empty. Records before it whose host is no valid
+        expression are skipped and left in ``warnings``.
+        """
+        text = host.decode("latin-1")
+        for record in self._records:
+            if record.user is None or (user is not None and record.user != user):
+                # Its expression decides nothing; but say once that it is wrong.
+                self._matches(record, text)
+            elif self._matches(record, text):
+                return Credentials(record.user, record.password, record.kg)
+        return None
+
+    def _matches(self, record: _Record, host: str) -> bool:
+        if not record.host:
+            return True
+        try:
+            return compile_host(record.host).search(host) is not None
+        except InvalidExpression as error:
+            warning = f"{self._name} line {record.line} ignored: invalid host expression: {error}"
+            if warning not in self.warnings:
+                self.warnings.append(warning)
+            return False
+
+
+def _record(line: int, text: bytes) -> _Record:
+    fields = [part.strip(_BLANKS) for part in text.split(b":")]
+    user, password, kg = [*fields[1:4], None, None, None][:3]
+    return _Record(line, fields[0], user, Secret(password) if password else None, Secret(kg) if kg else None)
+
+
+def read(path: str) -> PasswordFile:
+    """The file's records; of a missing or unreadable file none, as with the original.
+
+    A file that others may read is used all the same, with a warning.
+    """
+    try:
+        with open(path, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            passwords = PasswordFile(file.read(), path)
+    except FileNotFoundError:
+        return PasswordFile(b"", path)
+    except OSError as error:
+        passwords = PasswordFile(b"", path)
+        passwords.warnings.append(f"cannot read {path}: {error.strerror}; going on without passwords")
+        return passwords
+    if mode & stat.S_IROTH:
+        passwords.warnings.append(f"{path} is readable by others; its mode should be 0600")
+    return passwords
