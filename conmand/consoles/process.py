@@ -53,6 +53,9 @@ class ProcessConsole(DescriptorConsole):
             return
         try:
             fd = self._spawn_on_terminal() if self._device.pty else self._spawn_on_socket()
+        except _NotConnected as problem:
+            self._fail(str(problem))
+            return
         except OSError as error:
             self._fail(f"{self.label} exec error: {error.strerror}")
             return
@@ -64,7 +67,10 @@ class ProcessConsole(DescriptorConsole):
         self._went_down(was_up=False)
 
     def _spawn_on_socket(self) -> int:
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise _NotConnected(f"socketpair error: {error.strerror}") from error
         try:
             self._spawn(list(self._device.argv), theirs.fileno())
         except OSError:
@@ -106,6 +112,10 @@ class ProcessConsole(DescriptorConsole):
 
     def send_break(self) -> None:
         self.send(BREAK)
+
+
+class _NotConnected(Exception):
+    """There is nothing to connect the program to; its text says why."""
 
 
 def _why_not_executable(path: str) -> Optional[str]:
