@@ -11,8 +11,8 @@ import stat
 from typing import Optional
 
 from conman.text import encode
-from conmand.config.model import LogLevel, UnixDevice
-from conmand.consoles.base import DescriptorConsole, State
+from conmand.config.model import ConsoleSettings, LogLevel, UnixDevice
+from conmand.consoles.base import DescriptorConsole, Services, Sink, State
 
 APPEARED_RETRY_SECONDS = (0.02, 0.1, 0.3)
 """A socket file appears at bind(2), a moment before listen(2): refusals just after are retried this soon."""
@@ -35,9 +35,12 @@ class UnixConsole(DescriptorConsole):
     def label(self) -> str:
         return f'"{self._path}"'
 
-    def start(self) -> None:
+    def __init__(self, settings: ConsoleSettings, sink: Sink, services: Services) -> None:
+        super().__init__(settings, sink, services)
         self._complaint: Optional[str] = None
         self._quick_retries = len(APPEARED_RETRY_SECONDS)  # none are left until the socket appears
+
+    def start(self) -> None:
         self.services.watcher.watch(self._path, self._appeared)
         super().start()
 
