@@ -386,7 +386,10 @@ class Client:
         self._context.closed(self)
 
     def abort(self) -> None:
-        """Close at once; the daemon stops."""
+        """Close at once and tell nobody that stays; the daemon stops."""
+        for console in self.consoles:
+            console.forget(self)
+        self.consoles = []
         self.leave()
         self._close()
 

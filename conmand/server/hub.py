@@ -7,7 +7,7 @@ Source of the order of messages: ConMan 0.3.1 (PROTOCOL, "becoming a writer").
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Optional, Tuple
 
 from conmand.config.model import ConsoleSettings, LogLevel
 from conmand.consoles.base import Services, State
@@ -40,6 +40,10 @@ class SharedConsole:
         self.device = create_console(settings, self, services)
 
     # From the device.
+
+    @property
+    def record(self) -> Callable[[bytes], None]:
+        return _discard if self.log is None else self.log.write
 
     def publish(self, data: bytes) -> None:
         if self.log is not None:
@@ -107,6 +111,11 @@ class SharedConsole:
     def _note_attendance(self) -> None:
         self.device.set_attended(bool(self.readers))
 
+    def forget(self, client: Client) -> None:
+        """``client`` is closed because the daemon stops: no word of it, neither to others nor in the log."""
+        self.readers = tuple(reader for reader in self.readers if reader is not client)
+        self.writers = tuple(writer for writer in self.writers if writer is not client)
+
     def greet(self, client: Client) -> None:
         """A client has attached: if the console is down tell it so, and try at once to bring the console up."""
         text = self.device.client_attached()
@@ -117,3 +126,7 @@ class SharedConsole:
     @property
     def is_up(self) -> bool:
         return self.device.state is State.UP
+
+
+def _discard(_data: bytes) -> None:
+    """A console without a log is still read, so that its device never waits."""
