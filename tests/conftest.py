@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -41,20 +42,16 @@ def nothing_is_left_behind(orphans_are_adopted: None) -> Iterator[None]:
 def _children() -> Set[int]:
     children: Set[int] = set()
     for task in Path("/proc/self/task").iterdir():
-        try:
+        with contextlib.suppress(OSError):  # the thread may have ended
             children.update(map(int, (task / "children").read_text().split()))
-        except OSError:
-            pass  # the thread has ended
     return children
 
 
 def _descriptors() -> Dict[int, str]:
     found = {}
     for name in os.listdir("/proc/self/fd"):
-        try:
+        with contextlib.suppress(OSError):  # the directory's own is closed again
             found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
-        except OSError:
-            pass  # the directory's own
     return found
 
 

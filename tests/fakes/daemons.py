@@ -59,7 +59,9 @@ def unused_port() -> int:
 class Daemon:
     """A running daemon. Use as a context manager; leaving it stops the daemon and checks its exit status."""
 
-    def __init__(self, kind: str, argv: List[str], directory: Path, environ: Optional[Mapping[str, str]] = None) -> None:
+    def __init__(
+        self, kind: str, argv: List[str], directory: Path, environ: Optional[Mapping[str, str]] = None
+    ) -> None:
         self.kind = kind
         self.port = 0
         self._lines: List[str] = []

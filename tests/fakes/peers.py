@@ -39,7 +39,7 @@ def _original(*path: str) -> Path:
 
 
 def installed_program(name: str) -> Path:
-    """A program of the distribution (``ipmi_sim``), found where daemons find theirs; missing as ``original_conmand``."""
+    """A program of the distribution (``ipmi_sim``), found where daemons find theirs; as ``original_conmand``."""
     found = shutil.which(name, path="/usr/bin:/bin:/usr/sbin:/sbin")
     if found is None:
         _missing(f"cannot run {name}: it is not installed")
