@@ -36,7 +36,11 @@ class Sink(Protocol):
     """Where a console puts what its device says; implemented by the hub."""
 
     def publish(self, data: bytes) -> None:
-        """Hand on bytes the device printed."""
+        """Hand on bytes the device printed, to the log and to every client."""
+
+    @property
+    def record(self) -> Callable[[bytes], None]:
+        """What ``publish`` comes to while no client is attached, without its detours."""
 
     def announce(self, level: LogLevel, text: str) -> None:
         """Tell the daemon's log, the console's log and every attached client (the (N) messages of conmand(8))."""
@@ -79,10 +83,18 @@ class SocketWatcher(Protocol):
     def unwatch(self, path: str, appeared: Callable[[], None]) -> None: ...
 
 
+class Readable(Protocol):
+    """What a poller reads for: it is given the bytes, or told of the end."""
+
+    received: Callable[[bytes], None]
+
+    def ended(self, error: Optional[OSError]) -> None: ...
+
+
 class Poller(Protocol):
     """Reads descriptors in batches; implemented by ``conmand.server.poller``."""
 
-    def add(self, fd: int, readable: Callable[[], None]) -> None: ...
+    def add(self, fd: int, reader: Readable) -> None: ...
 
     def remove(self, fd: int) -> None: ...
 
@@ -209,12 +221,14 @@ class DescriptorConsole(Console):
     Subclasses call ``_attach(fd)`` when connected and implement ``_lost`` for its end.
     """
 
-    __slots__ = ("_fd", "_attended", "_unsent", "_stall_timer")
+    __slots__ = ("_fd", "_attended", "received", "_unsent", "_stall_timer")
 
     def __init__(self, settings: ConsoleSettings, sink: Sink, services: Services) -> None:
         super().__init__(settings, sink, services)
         self._fd = -1
         self._attended = False
+        # What takes the bytes read, bound once: this is the hot path.
+        self.received = self._receiver()
         self._unsent: Optional[bytearray] = None  # exists only while the device is slow
         self._stall_timer: Optional[asyncio.TimerHandle] = None
 
@@ -223,11 +237,15 @@ class DescriptorConsole(Console):
         self._came_up()
         self._start_reading()
 
+    def _receiver(self) -> Callable[[bytes], None]:
+        """What takes the bytes read, as things are; a kind with a protocol takes them itself first."""
+        return self.sink.publish if self._attended else self.sink.record
+
     def _start_reading(self) -> None:
         if self._attended:
             self.services.loop.add_reader(self._fd, self._on_readable)
         else:
-            self.services.poller.add(self._fd, self._on_readable)
+            self.services.poller.add(self._fd, self)
 
     def _stop_reading(self) -> None:
         if self._attended:
@@ -241,6 +259,7 @@ class DescriptorConsole(Console):
         if self._fd >= 0:
             self._stop_reading()
         self._attended = attended
+        self.received = self._receiver()
         if self._fd >= 0:
             self._start_reading()
 
@@ -250,24 +269,20 @@ class DescriptorConsole(Console):
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            self._end(error)
+            self.ended(error)
             return
         if data:
-            self._received(data)
+            self.received(data)
         else:
-            self._end(None)
+            self.ended(None)
 
-    def _received(self, data: bytes) -> None:
-        """Strip what is protocol; here nothing is."""
-        self.sink.publish(data)
-
-    def _end(self, error: Optional[OSError], last_words: bytes = b"") -> None:
+    def ended(self, error: Optional[OSError], last_words: bytes = b"") -> None:
         """The device closed (``None``) or failed: say so, and schedule the next attempt."""
         if error is not None and not self._is_end_of_file(error):
             self.sink.report(LogLevel.INFO, f"Unable to read from [{self.name}]: {error.strerror}")
         self._shut()
         if last_words:
-            self._received(last_words)
+            self.received(last_words)
         self._lost()
 
     def _is_end_of_file(self, error: OSError) -> bool:
@@ -346,7 +361,7 @@ class DescriptorConsole(Console):
             last_words = os.read(self._fd, READ_BYTES)
         except OSError:
             last_words = b""
-        self._end(None, last_words)
+        self.ended(None, last_words)
 
     def _stalled(self) -> None:
         self._stall_timer = None

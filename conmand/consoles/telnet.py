@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from typing import Optional
+from typing import Callable, Optional
 
 from conmand.config.model import ConsoleSettings, LogLevel, TelnetDevice
 from conmand.consoles.base import DescriptorConsole, Services, Sink, State
@@ -106,7 +106,10 @@ class TelnetConsole(DescriptorConsole):
             self.sink.report(level, reason)
         self._went_down(was_up=False)
 
-    def _received(self, data: bytes) -> None:
+    def _receiver(self) -> Callable[[bytes], None]:
+        return self._strip
+
+    def _strip(self, data: bytes) -> None:
         core = self._core
         assert core is not None, "bytes arrive only on a connection"
         text = core.receive(data)

@@ -6,20 +6,20 @@ import time
 
 
 class LogClock:
-    """``stamp()`` is ``YYYY-MM-DD HH:MM:SS `` in local time, with its trailing blank: 20 bytes."""
+    """``text`` is ``YYYY-MM-DD HH:MM:SS `` in local time, with its trailing blank: 20 bytes, true for ``second``.
 
-    __slots__ = ("_second", "_stamp")
+    Callers on the hot path compare ``second`` themselves and call ``turn`` only when it has passed.
+    """
+
+    __slots__ = ("second", "text")
 
     def __init__(self) -> None:
-        self._second = -1
-        self._stamp = b""
+        self.second = -1
+        self.text = b""
 
-    def stamp(self) -> bytes:
-        second = int(time.time())
-        if second != self._second:
-            self._second = second
-            self._stamp = _format(second)
-        return self._stamp
+    def turn(self, second: int) -> None:
+        self.second = second
+        self.text = _format(second)
 
 
 def _format(second: int) -> bytes:

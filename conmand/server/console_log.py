@@ -34,6 +34,9 @@ RETRY_SECONDS = (1.0, 60.0)
 """First and longest delay before a failing log is tried again."""
 
 
+_time, _write = time.time, os.write
+
+
 class BacklogBudget:
     """What all backlogs of a daemon may hold together."""
 
@@ -62,6 +65,8 @@ class ConsoleLog:
         "_fd",
         "_lines",
         "_ring",
+        "_process",
+        "_append",
         "_backlog",
         "_lost_bytes",
         "_complaint",
@@ -95,6 +100,8 @@ class ConsoleLog:
         self._fd = -1
         self._lines = LineProcessor(options.sanitize, options.timestamp)
         self._ring = ReplayRing()
+        self._process = self._lines.process
+        self._append = self._ring.append
         self._backlog: Optional[bytearray] = None  # exists only while the file cannot take bytes
         self._lost_bytes = 0
         self._complaint: Optional[str] = None
@@ -105,10 +112,25 @@ class ConsoleLog:
     # What the console says.
 
     def write(self, data: bytes) -> None:
-        """Append console output."""
-        out = self._lines.process(data, self._clock.stamp())
-        if out:
-            self._put(out)
+        """Append console output. This is where the daemon spends its time: every call less counts."""
+        clock = self._clock
+        second = int(_time())
+        if second != clock.second:
+            clock.turn(second)
+        out = self._process(data, clock.text)
+        if self._fd < 0 or self._backlog is not None or not out:
+            if out:
+                self._put(out)
+            return
+        self._append(out)
+        try:
+            written = _write(self._fd, out)
+        except OSError as error:
+            self._write_failed(error)
+            self._keep(out)
+        else:
+            if written != len(out):
+                self._written_in_part(out, written)
 
     def notice(self, text: str) -> None:
         """Append a ``<ConMan>`` line."""
@@ -119,19 +141,24 @@ class ConsoleLog:
         self.notice(notices.log_stamp(self.name, now))
 
     def _put(self, out: bytes) -> None:
-        self._ring.append(out)
-        if self._backlog is None and self._fd >= 0:
-            try:
-                written = os.write(self._fd, out)
-            except OSError as error:
-                self._write_failed(error)
-                self._keep(out)
-            else:
-                if written != len(out):  # the disk is full, or a pipe is
-                    self._keep(out[written:])
-                    self._retry_later()
-        else:
+        """What ``write`` does for one whole line, for all else."""
+        self._append(out)
+        if self._backlog is not None or self._fd < 0:
             self._keep(out)
+            return
+        try:
+            written = _write(self._fd, out)
+        except OSError as error:
+            self._write_failed(error)
+            self._keep(out)
+        else:
+            if written != len(out):
+                self._written_in_part(out, written)
+
+    def _written_in_part(self, out: bytes, written: int) -> None:
+        """The disk has filled up, or a pipe has; the next attempt will say why."""
+        self._keep(out[written:])
+        self._retry_later()
 
     # What clients ask for.
 

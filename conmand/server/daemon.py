@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
 import os
 import resource
 import signal
@@ -147,6 +148,9 @@ class Daemon:
             for console in batch:
                 console.device.start()
             await asyncio.sleep(0)
+        # What exists now stays: the collector need not look at the objects of 9,000 consoles again and again.
+        gc.collect()
+        gc.freeze()
 
     def _expand_reset(self, console: SharedConsole) -> str:
         command = self._configuration.server.resetcmd

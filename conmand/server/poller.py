@@ -1,42 +1,52 @@
 """Reading the consoles that nobody watches in batches, instead of waking up for every line.
 
-A wake-up costs more than a line: at 10,000 lines a second, one by one, the daemon spends most of its time falling asleep
-and getting up. Almost all consoles are only logged at any moment, and a log may be two milliseconds late. So their
-descriptors are in an epoll set of their own. When the first one of them speaks they are read at once; after that the
-set is looked at every two milliseconds, with all that has come until then, and only when a look finds nothing does the
-event loop wait for it again. Consoles with a client are read by the loop itself, at once: keys must echo.
+A wake-up costs more than a line: at 10,000 lines a second, one by one, the daemon spends most of its time falling
+asleep and getting up. Almost all consoles are only logged at any moment, and a log may be ten milliseconds late. So
+their descriptors are in an epoll set of their own. When the first one of them speaks they are read at once; after that
+the set is looked at every ten milliseconds, with all that has come until then, and only when a look finds nothing does
+the event loop wait for it again. Floods are read without a pause, and consoles with a client by the loop itself, at
+once: keys must echo.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import select
-from typing import Callable, Dict, Optional
+from typing import Dict, Optional
 
-BATCH_SECONDS = 0.002
-"""How long what a console says may wait unread. Its kernel buffer holds 4 KiB (a terminal) to 200 KiB (a socket)."""
+from conmand.consoles.base import READ_BYTES, Readable
+
+BATCH_SECONDS = 0.010
+"""How long what a console says may wait unread, in its kernel buffer."""
+
+FLOOD_BYTES = 4095
+"""A read of this size may have emptied a full buffer (a terminal's has 4 KiB): the set is looked at again at once."""
 
 MAX_EVENTS = 256
 """Consoles read in a row; between two such rows the loop serves everybody else."""
 
 
+_read = os.read
+
+
 class BatchPoller:
-    """A set of descriptors with a callback each, called when there is something to read."""
+    """A set of non-blocking descriptors, each with a reader that gets its bytes."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._epoll = select.epoll()
-        self._callbacks: Dict[int, Callable[[], None]] = {}
+        self._readers: Dict[int, Readable] = {}
         self._next_look: Optional[asyncio.Handle] = None
         self._wait_for_events()
 
-    def add(self, fd: int, readable: Callable[[], None]) -> None:
-        self._callbacks[fd] = readable
+    def add(self, fd: int, reader: Readable) -> None:
+        self._readers[fd] = reader
         self._epoll.register(fd, select.EPOLLIN)
 
     def remove(self, fd: int) -> None:
         """Nothing happens if ``fd`` is not in the set; it must not have been closed."""
-        if self._callbacks.pop(fd, None) is not None:
+        if self._readers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
     def close(self) -> None:
@@ -55,18 +65,41 @@ class BatchPoller:
 
     def _look(self) -> None:
         events = self._epoll.poll(0, MAX_EVENTS)
-        callbacks = self._callbacks
+        readers = self._readers
+        flood = len(events) == MAX_EVENTS
         for fd, _mask in events:
-            callback = callbacks.get(fd)
-            if callback is None:
-                continue  # another callback of this batch has removed it
+            reader = readers.get(fd)
+            if reader is None:
+                continue  # another reader of this batch has removed it
             try:
-                callback()
-            except Exception as error:  # our mistake; the other consoles of the batch are not to suffer
-                self._loop.call_exception_handler({"message": f"reading descriptor {fd} failed", "exception": error})
-        if len(events) == MAX_EVENTS:
+                data = _read(fd, READ_BYTES)
+            except (BlockingIOError, InterruptedError):
+                continue
+            except OSError as error:
+                self._end(fd, reader, error)
+                continue
+            if data:
+                if len(data) >= FLOOD_BYTES:
+                    flood = True
+                try:
+                    reader.received(data)
+                except Exception as mistake:
+                    self._report(fd, mistake)
+            else:
+                self._end(fd, reader, None)
+        if flood:
             self._next_look = self._loop.call_soon(self._look)
         elif events:
             self._next_look = self._loop.call_later(BATCH_SECONDS, self._look)
         else:
             self._wait_for_events()
+
+    def _end(self, fd: int, reader: Readable, error: Optional[OSError]) -> None:
+        try:
+            reader.ended(error)
+        except Exception as mistake:
+            self._report(fd, mistake)
+
+    def _report(self, fd: int, mistake: Exception) -> None:
+        """A mistake of ours in one console; the others of the batch are not to suffer."""
+        self._loop.call_exception_handler({"message": f"reading descriptor {fd} failed", "exception": mistake})
