@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
-import struct
 import tty
 from pathlib import Path
 from typing import Optional
@@ -29,8 +29,16 @@ class Peer:
         return cls(listening)
 
     @classmethod
-    def on_tcp_port(cls, port: int = 0) -> Peer:
-        return cls(socket.create_server(("127.0.0.1", port)))
+    def on_tcp_port(cls, *, refusing: bool = False) -> Peer:
+        """With ``refusing`` connections are refused until ``listen``; the port is taken all the same."""
+        listening = socket.socket()
+        listening.bind(("127.0.0.1", 0))
+        if not refusing:
+            listening.listen(16)
+        return cls(listening)
+
+    def listen(self) -> None:
+        self._listening.listen(16)
 
     @property
     def port(self) -> int:
@@ -98,12 +106,20 @@ class Peer:
 
 
 class SerialLine:
-    """A terminal for the daemon to open as its serial port; the test has the other end."""
+    """A terminal for the daemon to open as its serial port ``path``; the test has the other end.
 
-    def __init__(self) -> None:
+    ``path`` is a link, which goes away with the device: the terminal's own name may soon be another's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._ours = self._theirs = -1
+        self.plug_in()
+
+    def plug_in(self) -> None:
         self._ours, self._theirs = os.openpty()
         tty.setraw(self._theirs)
-        self.path = os.ttyname(self._theirs)
+        self.path.symlink_to(os.ttyname(self._theirs))
 
     def send(self, data: bytes) -> None:
         assert os.write(self._ours, data) == len(data)
@@ -111,6 +127,7 @@ class SerialLine:
     def receive_until(self, marker: bytes) -> bytes:
         data = b""
         while marker not in data:
+            assert select.select([self._ours], [], [], PATIENCE_SECONDS)[0], f"no {marker!r} came: {data!r}"
             data += os.read(self._ours, 65536)
         return data
 
@@ -119,27 +136,19 @@ class SerialLine:
         """The port itself, for a look at its settings."""
         return self._theirs
 
-    def hang_up(self) -> None:
+    def unplug(self) -> None:
         """The device goes away, as a USB adapter that is pulled."""
         if self._ours >= 0:
+            self.path.unlink()
             os.close(self._ours)
-            self._ours = -1
-
-    def close(self) -> None:
-        self.hang_up()
-        if self._theirs >= 0:
             os.close(self._theirs)
-            self._theirs = -1
+            self._ours = self._theirs = -1
 
     def __enter__(self) -> SerialLine:
         return self
 
     def __exit__(self, *_failure: object) -> None:
-        self.close()
-
-
-def reset_on_close(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.unplug()
 
 
 def write_program(path: Path, text: str) -> Path:
@@ -147,17 +156,3 @@ def write_program(path: Path, text: str) -> Path:
     path.write_text(text)
     path.chmod(0o755)
     return path
-
-
-ECHO_PROGRAM = """\
-#!/usr/bin/env python3
-# Says hello, then returns each line in upper case; descriptor 0 may be non-blocking, as under the original.
-import os, select
-os.write(1, b"hello\\r\\n")
-while True:
-    select.select([0], [], [])
-    data = os.read(0, 4096)
-    if not data:
-        break
-    os.write(1, data.upper())
-"""

@@ -57,11 +57,11 @@ class Site:
     def unix_peer(self, name: str = "u.sock") -> Peer:
         return self.use(Peer.on_unix_socket(self.directory / name))
 
-    def telnet_peer(self, port: int = 0) -> Peer:
-        return self.use(Peer.on_tcp_port(port))
+    def telnet_peer(self, *, refusing: bool = False) -> Peer:
+        return self.use(Peer.on_tcp_port(refusing=refusing))
 
-    def serial_line(self) -> SerialLine:
-        return self.use(SerialLine())
+    def serial_line(self, name: str = "ttyS0") -> SerialLine:
+        return self.use(SerialLine(self.directory / name))
 
     def program(self, name: str, text: str) -> Path:
         return write_program(self.directory / name, text)

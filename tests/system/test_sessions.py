@@ -46,7 +46,7 @@ def typed(client: RawClient, peer: Peer, data: bytes) -> bytes:
 
 
 def see_out(site: Site, victim: RawClient, last_words: bytes) -> None:
-    """Await the end of a robbed client. The original forgets to close it if it was quick to send the last words (B2)."""
+    """Await the end of a robbed client. The original forgets to close one whose last words were sent quickly (B2)."""
     victim.receive_until(last_words)
     victim.receive_until(b"\r\n")
     if site.is_ours:
