@@ -71,6 +71,7 @@ class SerialConsole(DescriptorConsole):
         try:
             if not os.isatty(first):
                 raise _NotUsable(f'[{self.name}] device "{path}" not a terminal')
+            self._lock(first)  # before anything is changed: the port may be another program's
             found = termios.tcgetattr(first)
             port = _pyserial_port(path, options, found)
         except (OSError, termios.error, ValueError) as error:
@@ -78,14 +79,23 @@ class SerialConsole(DescriptorConsole):
         finally:
             os.close(first)
         try:
-            # After the close above: POSIX locks of a file end when the process closes any descriptor of it.
-            fcntl.lockf(port.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            # Again after the close above: POSIX locks of a file end when the process closes any descriptor of it.
+            self._lock(port.fileno())
+            termios.tcsetattr(port.fileno(), termios.TCSAFLUSH, line_settings(found, options))
+        except termios.error as error:
             port.close()
-            raise _NotUsable(f'Unable to lock [{self.name}] device "{path}"') from error
+            raise _NotUsable(f'Unable to open [{self.name}] device "{path}": {_cause(error)}') from error
+        except _NotUsable:
+            port.close()
+            raise
         self._found = found
-        termios.tcsetattr(port.fileno(), termios.TCSAFLUSH, line_settings(found, options))
         return port
+
+    def _lock(self, fd: int) -> None:
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise _NotUsable(f'Unable to lock [{self.name}] device "{self._device.path}"') from error
 
     def _is_end_of_file(self, error: OSError) -> bool:
         return error.errno == errno.EIO  # how a hung-up terminal reads
