@@ -134,6 +134,15 @@ class SerialConsole(DescriptorConsole):
             )
         finally:
             os.close(fd)
+            self.services.loop.call_soon_threadsafe(self._lock_again)
+
+    def _lock_again(self) -> None:
+        """Closing the break's descriptor has ended our lock: POSIX locks end with any descriptor of the file."""
+        if self._port is not None:
+            try:
+                self._lock(self._port.fileno())
+            except _NotUsable as problem:
+                self.sink.report(LogLevel.WARNING, str(problem))
 
 
 class _NotUsable(Exception):
