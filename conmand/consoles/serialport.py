@@ -24,6 +24,10 @@ Attributes = List[Any]  # what termios.tcgetattr gives
 _DATABITS = {5: termios.CS5, 6: termios.CS6, 7: termios.CS7, 8: termios.CS8}
 
 
+AT_ONCE_AFTER_SECONDS = 1.0
+"""A port that was up for this long before it hung up is opened again without waiting."""
+
+
 class SerialConsole(DescriptorConsole):
     """A port that hangs up or cannot be opened is retried after 1 s, doubling to 60 s (the original: never, D5)."""
 
@@ -102,9 +106,10 @@ class SerialConsole(DescriptorConsole):
 
     def _lost(self) -> None:
         self.sink.announce(LogLevel.INFO, f"Console [{self.name}] disconnected from {self.label}")
-        self._went_down(was_up=True)
-        # As the original: one attempt at once, the device may be back already; then by the timer.
-        self.retry_now()
+        # As the original: one attempt at once, the device may be back already; then by the timer. Not so for a port
+        # that opens and at once reads its end, again and again.
+        if self._went_down(was_up=True) >= AT_ONCE_AFTER_SECONDS:
+            self.retry_now()
 
     def _close(self, fd: int) -> None:
         port, self._port = self._port, None
