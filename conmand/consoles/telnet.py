@@ -48,7 +48,7 @@ class TelnetConsole(DescriptorConsole):
         super().stop()
 
     def retry_now(self) -> None:
-        if self.state is State.DOWN and self._backoff is not None:
+        if self.state is not State.UP and self._backoff is not None:
             self._backoff.reset()
         super().retry_now()
 

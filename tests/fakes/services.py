@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
-from conmand.consoles.base import Services
+from conmand.consoles.base import READ_BYTES, Readable, Services
 
 
 class FakeChildren:
@@ -67,8 +68,21 @@ class LoopPoller:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
 
-    def add(self, fd: int, readable: Callable[[], None]) -> None:
-        self._loop.add_reader(fd, readable)
+    def add(self, fd: int, reader: Readable) -> None:
+        self._loop.add_reader(fd, self._read, fd, reader)
+
+    def _read(self, fd: int, reader: Readable) -> None:
+        try:
+            data = os.read(fd, READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            reader.ended(error)
+            return
+        if data:
+            reader.received(data)
+        else:
+            reader.ended(None)
 
     def remove(self, fd: int) -> None:
         self._loop.remove_reader(fd)

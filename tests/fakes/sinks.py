@@ -44,6 +44,10 @@ class RecordingSink(_Awaitable):
         self.published += data
         self._grown()
 
+    @property
+    def record(self) -> Callable[[bytes], None]:
+        return self.publish
+
     def announce(self, level: LogLevel, text: str) -> None:
         self.announced.append(text)
         self.levels.append(level)
