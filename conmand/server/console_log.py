@@ -14,6 +14,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Callable, Optional
 
+from conman.text import decode, encode
 from conmand.config.model import LogOptions
 from conmand.proto.logline import LineProcessor
 from conmand.proto.replay import ReplayRing
@@ -183,8 +184,8 @@ class ConsoleLog:
         except LockedError:
             return Opened(path, -1, f'Unable to lock "{path}"')
         except OSError as error:
-            if error.filename is not None and os.fsencode(error.filename) != os.fsencode(path):
-                return Opened(path, -1, f'Cannot create directory "{os.fsdecode(error.filename)}": {error.strerror}')
+            if error.filename not in (None, encode(path)):
+                return Opened(path, -1, f'Cannot create directory "{decode(error.filename)}": {error.strerror}')
             return Opened(path, -1, f'Unable to open logfile "{path}": {error.strerror}')
         return Opened(path, fd, None)
 
@@ -227,7 +228,9 @@ class ConsoleLog:
         self._closed = True
         self.close_file()
         if self._backlog:
-            self._daemon_log.warning(f'Destroying [{self.path}] with {len(self._backlog)} bytes of unwritten data')
+            count = len(self._backlog)
+            plural = "" if count == 1 else "s"
+            self._daemon_log.warning(f"Destroying [{self.path}] with {count} byte{plural} of unwritten data")
 
     # Bytes that cannot be written now.
 
