@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import sys
 import syslog
 import time
@@ -161,7 +162,7 @@ def open_locked(path: str, mode: int, *, truncate: bool = False, lock: bool = Tr
                 fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except (BlockingIOError, PermissionError) as error:
                 raise LockedError(path) from error
-        if truncate:
+        if truncate and stat.S_ISREG(os.fstat(fd).st_mode):  # a pipe or a device has nothing to truncate
             os.ftruncate(fd, 0)
     except BaseException:
         os.close(fd)
