@@ -202,14 +202,13 @@ class ConsoleLog:
             self._retry_later()
             return
         self._fd = result.fd
-        self._complaint = None
-        # The line that says so is the first of the file, before what was waiting for it.
-        backlog, self._backlog = self._backlog, None
-        self.notice(notices.log_opened(self.name, time.time()))
-        if backlog is not None:
-            self._budget.left_bytes += len(backlog)
-            self._keep(bytes(backlog))
-            self._drain()
+        # The line that says so is the first of the file, before what was waiting for it. It is put in front of that
+        # whether or not there is room: what waited must not make way for it.
+        line = self._lines.notice(notices.framed(notices.log_opened(self.name, time.time())))
+        self._append(line)
+        self._budget.left_bytes -= len(line)
+        self._backlog = bytearray(line) + (self._backlog or b"")
+        self._drain()
 
     def close_file(self) -> None:
         """Close the file, until ``opened``; what is written meanwhile waits for the next one."""
