@@ -5,12 +5,13 @@ input and answers go out on standard output, one line each:
 
     (start)                  listening
     accept                   connected SECONDS      when every socket was connected to once
-    send LINES RATE GROUP    JSON of ``Sent``       LINES in all, round robin, GROUP of them in each send
-    loop RATE                looping                sends until ``stop``, the same lines over and over
+    send LINES RATE TICK N   JSON of ``Sent``       LINES in all, round robin, N of them in each send
+    loop RATE TICK           looping                sends until ``stop``, the same lines over and over
     stop                     JSON of ``Sent``       of the loop; nothing is sent after it
 
 It shares the machine with what is measured, so the sending is one loop over prepared calls, without an event loop. It
-wakes up once a millisecond and sends what is due by then: at 10,000 lines a second, ten lines to ten consoles.
+wakes up every TICK seconds (0: for each line) and sends what is due by then. How lines bunch decides how often a daemon
+wakes up for them, so that ``Sent`` tells it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ from typing import Callable, Dict, Iterable, Iterator, List, Tuple
 
 from bench.plan import LINE_BYTES
 
-TICK_SECONDS = 0.001
 HELD_SECONDS = 0.001
 """Before the next attempt to send to a socket that is full."""
 
@@ -39,11 +39,13 @@ Send = Tuple[Callable[[bytes], int], bytes]
 
 @dataclass(frozen=True)
 class Sent:
-    """What came of a command to send. ``held`` counts attempts that found a socket full."""
+    """What came of a command to send. ``held`` counts attempts that found a socket full, ``wakes`` how often the load
+    woke up to send: it wants to once a tick, and a machine that is busy elsewhere makes larger bursts of the lines."""
 
     lines: int
     seconds: float
     held: int
+    wakes: int
 
 
 def line(console: int, number: int) -> bytes:
@@ -82,13 +84,13 @@ class Devices:
         for sock in self._connected:
             sock.setblocking(False)
 
-    def send(self, lines: int, rate: float, group: int) -> Sent:
+    def send(self, lines: int, rate: float, tick_seconds: float, group: int) -> Sent:
         """Send ``lines`` lines at ``rate`` lines a second (0: as fast as they are taken)."""
-        return self._pace(self._prepare(lines, group), rate / group, group)
+        return self._pace(self._prepare(lines, group), rate / group, tick_seconds, group)
 
-    def loop(self, rate: float) -> Sent:
+    def loop(self, rate: float, tick_seconds: float) -> Sent:
         """Send lines at ``rate`` until ``stop``. The numbers repeat; nothing can be verified after it."""
-        return self._pace(itertools.cycle(self._prepare(100 * len(self._connected), 1)), rate, 1)
+        return self._pace(itertools.cycle(self._prepare(100 * len(self._connected), 1)), rate, tick_seconds, 1)
 
     def stop(self) -> None:
         self._stop.set()
@@ -104,15 +106,17 @@ class Devices:
             sends.append((calls[console], b"".join(line(console, first + offset) for offset in range(group))))
         return sends
 
-    def _pace(self, sends: Iterable[Send], rate: float, group: int) -> Sent:
+    def _pace(self, sends: Iterable[Send], rate: float, tick_seconds: float, group: int) -> Sent:
         monotonic, sleep, stopped = time.monotonic, time.sleep, self._stop.is_set
         remaining: Iterator[Send] = iter(sends)
         held = 0
         done = 0
+        wakes = 0
         start = monotonic()
         while not stopped():
             due = int((monotonic() - start) * rate) - done if rate else 100
             exhausted = True
+            wakes += due > 0
             for call, data in itertools.islice(remaining, due):
                 exhausted = False
                 try:
@@ -131,8 +135,9 @@ class Devices:
             if due > 0 and exhausted:
                 break
             if rate:
-                sleep(max(0.0, start + done / rate + TICK_SECONDS - monotonic()))
-        return Sent(done * group, monotonic() - start, held)
+                next_due = start + max(done / rate + tick_seconds, (done + 1) / rate)
+                sleep(max(0.0, next_due - monotonic()))
+        return Sent(done * group, monotonic() - start, held, wakes)
 
 
 def main(arguments: List[str]) -> int:
@@ -160,10 +165,10 @@ def main(arguments: List[str]) -> int:
             devices.accept()
             answer(f"connected {time.monotonic() - start:.6f}")
         elif name == "send":
-            answer(json.dumps(asdict(devices.send(int(values[0]), float(values[1]), int(values[2])))))
+            answer(json.dumps(asdict(devices.send(int(values[0]), float(values[1]), float(values[2]), int(values[3])))))
         elif name == "loop":
             answer("looping")
-            answer(json.dumps(asdict(devices.loop(float(values[0])))))
+            answer(json.dumps(asdict(devices.loop(float(values[0]), float(values[1])))))
 
 
 def answer(text: str) -> None:

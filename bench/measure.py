@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Callable, Iterator, Optional, Sequence, Set
 
 from bench import processes
+from bench.load import Sent
 from bench.plan import LINE_BYTES, REPLAY_BYTES, STAMP_BYTES, Plan
 from bench.site import Site, Subject, running
 
@@ -47,11 +48,10 @@ class Run:
     lines: int
     cpu_seconds: float
     seconds: float
-    load_rate: float
-    """Lines a second that the load achieved."""
+    sent: Sent
 
     foreign_share: float
-    """The part of the machine that others used meanwhile, 0 to 1: how noisy the figure is."""
+    """The part of the machine that others used meanwhile, 0 to 1: how noisy the figures are."""
 
 
 def run(plan: Plan, subjects: Sequence[Subject], names: Set[str], progress: Callable[[str], None]) -> Iterator[Sample]:
@@ -93,43 +93,44 @@ def at_size(plan: Plan, subject: Subject, size: int, names: Set[str]) -> Iterato
 
 
 def cpu(plan: Plan, subject: Subject, site: Site) -> Iterator[Sample]:
-    result = print_lines(site, plan.lines, plan.lines_per_second, plan.limit_seconds)
-    row = f"cpu {site.consoles}"
+    yield from cpu_samples(plan, subject, site, "", plan.tick_seconds)
+    if site.consoles in plan.even_sizes:
+        yield from cpu_samples(plan, subject, site, "even ", 0.0)
+
+
+def cpu_samples(plan: Plan, subject: Subject, site: Site, kind: str, tick_seconds: float) -> Iterator[Sample]:
+    result = print_lines(site, plan.lines, plan.lines_per_second, tick_seconds, plan.limit_seconds)
+    label, consoles = subject.label, site.consoles
     if not result.logged:
-        yield Sample(row, subject.label, None, "nothing was logged")
+        yield Sample(f"{kind}cpu {consoles}", label, None, "nothing was logged")
         return
     note = ""
     if result.logged < result.lines:
         note = f"extrapolated: {result.logged} of {result.lines} lines logged in {result.seconds:.0f} s"
-    yield Sample(row, subject.label, result.cpu_seconds * PER_LINES / result.logged, note)
-    yield Sample(f"lost {site.consoles}", subject.label, result.lines - result.logged)
-    yield Sample(f"late {site.consoles}", subject.label, result.seconds - plan.lines / plan.lines_per_second)
-    yield Sample(f"load {site.consoles}", subject.label, result.load_rate)
-    yield Sample(f"noise {site.consoles}", subject.label, result.foreign_share)
+    yield Sample(f"{kind}cpu {consoles}", label, result.cpu_seconds * PER_LINES / result.logged, note)
+    yield Sample(f"{kind}lost {consoles}", label, result.lines - result.logged)
+    yield Sample(f"{kind}late {consoles}", label, result.seconds - plan.lines / plan.lines_per_second)
+    yield Sample(f"{kind}load {consoles}", label, result.sent.lines / result.sent.seconds)
+    yield Sample(f"{kind}bunch {consoles}", label, result.sent.lines / result.sent.wakes)
+    yield Sample(f"{kind}noise {consoles}", label, result.foreign_share)
 
 
-def print_lines(site: Site, lines: int, rate: float, limit_seconds: float, group: int = 1) -> Run:
-    """Let the devices print, and wait until all of it is in the logs or the time is over. For a site's first run only:
-    it checks the logs from their first line on."""
+def print_lines(site: Site, lines: int, rate: float, tick_seconds: float, limit_seconds: float) -> Run:
+    """Let the devices print, and wait until all of it is in the logs or the time is over."""
+    logged_before = site.count_logged()
     expected = site.log_bytes() + lines * (LINE_BYTES + STAMP_BYTES)
     cpu_before = site.daemon.cpu_seconds()
     load_before, own_before = processes.cpu_seconds([site.load.pid]), time.process_time()
     busy_before, start = processes.busy_seconds(), time.monotonic()
-    site.load.send(lines, rate, group)
+    site.load.send(lines, rate, tick_seconds)
     nominal = lines / rate if rate else 0.0
     sent = site.load.sent(nominal + limit_seconds)
     seconds = wait_until_logged(site, expected, start + nominal + limit_seconds) - start
     used = site.daemon.cpu_seconds() - cpu_before
     accounted = used + processes.cpu_seconds([site.load.pid]) - load_before + time.process_time() - own_before
     foreign = processes.busy_seconds() - busy_before - accounted
-    return Run(
-        site.count_logged(),
-        lines,
-        used,
-        seconds,
-        sent.lines / sent.seconds,
-        max(0.0, foreign / seconds / (os.cpu_count() or 1)),
-    )
+    foreign_share = max(0.0, foreign / (time.monotonic() - start) / (os.cpu_count() or 1))
+    return Run(site.count_logged() - logged_before, lines, used, seconds, sent, foreign_share)
 
 
 def wait_until_logged(site: Site, expected_bytes: int, deadline: float) -> float:
@@ -148,7 +149,7 @@ def fill_replay_buffers(plan: Plan, site: Site) -> None:
     """Let every console print as much as a daemon keeps for a replay."""
     group = REPLAY_BYTES // (LINE_BYTES + STAMP_BYTES) + 1
     expected = site.log_bytes() + site.consoles * group * (LINE_BYTES + STAMP_BYTES)
-    site.load.send(site.consoles * group, 5 * plan.lines_per_second, group)
+    site.load.send(site.consoles * group, 5 * plan.lines_per_second, plan.tick_seconds, group)
     site.load.sent(plan.limit_seconds)
     wait_until_logged(site, expected, time.monotonic() + plan.limit_seconds)
 
@@ -180,7 +181,7 @@ def keystrokes(plan: Plan, subject: Subject, size: int) -> Iterator[Sample]:
         with site.daemon.connect(plan.limit_seconds) as client:
             client.sendall(b"CONNECT CONSOLE='echo'\n")
             read_line(client)
-            site.load.start_loop(plan.lines_per_second)
+            site.load.start_loop(plan.lines_per_second, plan.tick_seconds)
             try:
                 delays = [echo_delay(client, site.echo, key) for key in keys(plan)]
             except socket.timeout:
@@ -226,6 +227,6 @@ def throughput(plan: Plan, subject: Subject) -> Iterator[Sample]:
     """Lines a second from the first send to the last byte in the logs, sent as fast as the daemon takes them."""
     size = plan.throughput_size
     with running(subject, size, plan.limit_seconds) as site:
-        result = print_lines(site, plan.flood_lines, 0, plan.limit_seconds)
+        result = print_lines(site, plan.flood_lines, 0, 0, plan.limit_seconds)
         yield Sample(f"throughput {size}", subject.label, result.logged / result.seconds)
         yield Sample(f"flood lost {size}", subject.label, result.lines - result.logged)

@@ -20,11 +20,17 @@ class Plan:
     sizes: Tuple[int, ...] = (100, 1_000, 9_000)
     """Numbers of consoles for the CPU time. The last is also the size for start, memory and query."""
 
+    even_sizes: Tuple[int, ...] = (100, 1_000)
+    """Numbers of consoles at which the lines also come one by one, evenly, which makes the most wake-ups of them."""
+
     key_sizes: Tuple[int, ...] = (100, 1_000)
     throughput_size: int = 100
 
     lines: int = 100_000
     lines_per_second: float = 10_000
+    tick_seconds: float = 0.001
+    """Lines come in bursts so far apart, ten at a time to ten consoles."""
+
     flood_lines: int = 300_000
     """For the throughput: sent as fast as the daemon takes them."""
 
@@ -43,6 +49,7 @@ FULL = Plan()
 
 QUICK = Plan(
     sizes=(50, 500),
+    even_sizes=(50,),
     key_sizes=(50,),
     throughput_size=50,
     lines=10_000,
@@ -53,6 +60,7 @@ QUICK = Plan(
 
 TINY = Plan(
     sizes=(2, 4),
+    even_sizes=(2,),
     key_sizes=(2,),
     throughput_size=2,
     lines=200,

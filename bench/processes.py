@@ -55,10 +55,10 @@ def pss_bytes(pids: List[int]) -> int:
 
 
 def busy_seconds() -> float:
-    """CPU time that the whole machine has spent on anything, since it started."""
+    """CPU time that the whole machine has spent on anything since it started, its host's other guests included."""
     with open("/proc/stat", encoding="ascii") as file:
-        user, nice, system, _idle, _iowait, irq, softirq, *_rest = (int(field) for field in file.readline().split()[1:])
-    return (user + nice + system + irq + softirq) * _TICK_SECONDS
+        user, nice, system, _idle, _iowait, irq, softirq, steal = (int(text) for text in file.readline().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) * _TICK_SECONDS
 
 
 def raise_descriptor_limit() -> int:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import subprocess
 import sys
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
 from bench.measure import PER_LINES, Sample
 from bench.plan import LINE_BYTES, Plan
+from bench.site import REPOSITORY
+from conman import __version__
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ def _no_worse(_consoles: int) -> float:
 
 ROWS: Dict[str, Row] = {
     "cpu": Row(f"CPU per {PER_LINES:,} lines of {LINE_BYTES} bytes", "s", most_ratio=_cpu_ratio),
+    "even cpu": Row("the same, lines one by one and not in bursts", "s"),
     "keys median": Row("keystroke to echo under load, median", "ms", 1000, 3, most_ratio=_no_worse),
     "keys p99": Row("keystroke to echo under load, 99th percentile", "ms", 1000, 3, most_ratio=_no_worse),
     "start": Row("start, exec to first answer", "s", most=1.5),
@@ -47,11 +51,17 @@ ROWS: Dict[str, Row] = {
     "pss full": Row("PSS with full replay buffers", "MB", 1e-6, 1, most=80),
     "throughput": Row("most lines a second", "lines/s", digits=0),
     "lost": Row("lines lost", "lines", digits=0, most=0),
+    "even lost": Row("lines lost, one by one", "lines", digits=0, most=0),
     "flood lost": Row("lines lost, sent as fast as taken", "lines", digits=0, most=0),
     "late": Row("last line in the log, after it was due", "s", is_context=True),
+    "even late": Row("last line in the log, one by one", "s", is_context=True),
     "load": Row("rate of the load", "lines/s", digits=0, is_context=True),
+    "even load": Row("rate of the load, one by one", "lines/s", digits=0, is_context=True),
     "keys load": Row("rate of the load during keystrokes", "lines/s", digits=0, is_context=True),
+    "bunch": Row("lines in a burst of the load", "lines", digits=1, is_context=True),
+    "even bunch": Row("lines in a burst, one by one", "lines", digits=1, is_context=True),
     "noise": Row("share of the machine that others used", "%", 100, 0, is_context=True),
+    "even noise": Row("share that others used, one by one", "%", 100, 0, is_context=True),
 }
 
 ORIGINAL, OURS = "original", "ours"
@@ -144,11 +154,22 @@ def _range(row: Row, samples: Iterable[Sample]) -> str:
 def conditions(plan: Plan) -> str:
     """On what the figures depend."""
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    bursts = f"a burst each {plan.tick_seconds * 1000:g} ms"
+    runs = f"{plan.repeats} alternating run{'' if plan.repeats == 1 else 's'}"
     return (
-        f"{os.cpu_count()} CPUs, Linux {platform.release()}, Python {sys.version.split()[0]}, load average {load}. "
-        f"{plan.lines_per_second:,.0f} lines a second over Unix-socket consoles, timestamped logs; "
-        f"medians (least to most) of {plan.repeats} alternating run{'' if plan.repeats == 1 else 's'}."
+        f"conman-py {_revision()}, Python {sys.version.split()[0]}, {os.cpu_count()} CPUs, Linux {platform.release()}, "
+        f"load average {load}. {plan.lines_per_second:,.0f} lines a second over Unix-socket consoles, {bursts}, "
+        f"timestamped logs; medians (least to most) of {runs}."
     )
+
+
+def _revision() -> str:
+    """The commit that was measured, with ``-dirty`` if the files differ from it."""
+    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return __version__
 
 
 def as_text(table: List[Line]) -> str:

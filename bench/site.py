@@ -67,15 +67,15 @@ class LoadProcess:
     def connected(self, limit_seconds: float) -> None:
         self._expect("connected", limit_seconds)
 
-    def send(self, lines: int, rate: float, group: int = 1) -> None:
+    def send(self, lines: int, rate: float, tick_seconds: float, group: int = 1) -> None:
         """Start to send; ``sent`` waits for the end of it."""
-        self._command(f"send {lines} {rate} {group}")
+        self._command(f"send {lines} {rate} {tick_seconds} {group}")
 
     def sent(self, limit_seconds: float) -> load.Sent:
         return load.Sent(**json.loads(self._answer(limit_seconds)))
 
-    def start_loop(self, rate: float) -> None:
-        self._command(f"loop {rate}")
+    def start_loop(self, rate: float, tick_seconds: float) -> None:
+        self._command(f"loop {rate} {tick_seconds}")
         self._expect("looping")
 
     def stop_loop(self) -> load.Sent:
