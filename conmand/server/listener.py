@@ -83,7 +83,8 @@ class Listener:
         self._keepalive = keepalive
         self._tcpwrappers = tcpwrappers
         self._max_clients = max_clients
-        self._handshakes: Set[asyncio.Task[None]] = set()
+        self._handshakes: Dict[asyncio.Task[None], None] = {}  # oldest first
+        self._dropped: Set[asyncio.Task[None]] = set()  # cancelled, and not yet gone
         self.clients: Set[Client] = set()
         self._paused: Optional[asyncio.TimerHandle] = None
         self._exhausted = False
@@ -121,7 +122,7 @@ class Listener:
                 self._accept_failed(error)
                 return
             self._exhausted = False
-            if len(self._handshakes) + len(self.clients) >= self._max_clients:
+            if len(self._handshakes) + len(self.clients) >= self._max_clients and not self._make_room():
                 self._log.notice(
                     f"Refused connection from <{address[0]}:{address[1]}>: {self._max_clients} clients are connected"
                 )
@@ -129,8 +130,18 @@ class Listener:
                 continue
             sock.setblocking(False)
             task = self._loop.create_task(self._serve(sock, address))
-            self._handshakes.add(task)
-            task.add_done_callback(self._handshakes.discard)
+            self._handshakes[task] = None
+            task.add_done_callback(self._handshakes.pop)
+
+    def _make_room(self) -> bool:
+        """Drop the connection that has been silent for longest, so that silence cannot keep people out."""
+        for task in self._handshakes:
+            if not task.cancelled() and task not in self._dropped:
+                self._dropped.add(task)
+                task.add_done_callback(self._dropped.discard)
+                task.cancel()
+                return True
+        return False
 
     def _accept_failed(self, error: OSError) -> None:
         if error.errno in _EXHAUSTED:
@@ -152,6 +163,12 @@ class Listener:
         started_session = False
         try:
             started_session = await self._handshake(sock, address)
+        except asyncio.CancelledError:
+            if asyncio.current_task() in self._dropped:
+                self._log.notice(
+                    f"Dropped connection from <{address[0]}:{address[1]}>: it made no request, and others wait"
+                )
+            raise
         except OSError as error:
             self._log.notice(f"Unable to write to <{address[0]}:{address[1]}>: {reason(error)}")
         finally:

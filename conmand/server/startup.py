@@ -12,7 +12,9 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
+import traceback
 from dataclasses import dataclass
 from typing import List, Optional, Sequence
 
@@ -162,8 +164,23 @@ class _Startup:
             pid_file=self._pid_file,
             service_manager=self._service_manager,
         )
-        asyncio.run(daemon.run())
+        status = self._run(daemon)
         os.close(self._locked_fd)
+        if threading.active_count() > 1:
+            # A name server or file server that never answers holds a thread; it must not hold the daemon's end too.
+            os._exit(status)
+        return status
+
+    def _run(self, daemon: Daemon) -> int:
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(daemon.run())
+        except Exception:
+            for line in traceback.format_exc().splitlines():
+                self._log.error(line)
+            return 1
+        loop.close()
         return 0
 
     def _read_configuration(self) -> Configuration:
