@@ -1,0 +1,506 @@
+"""One console's log: what is written, what waits while it cannot be, what is said of it, and how it is opened."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Callable, List, Optional, Union
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conmand.config.model import LogLevel, LogOptions
+from conmand.server import console_log
+from conmand.server.clock import LogClock
+from conmand.server.console_log import MAX_BACKLOG_BYTES, BacklogBudget, ConsoleLog
+from tests.fakes.loops import ManualLoop, run
+from tests.fakes.sinks import RecordingLog
+
+STAMP = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [-+A-Z0-9]+")
+
+
+class Log:
+    """A console's log under test, with what it was lent."""
+
+    def __init__(
+        self,
+        loop: ManualLoop,
+        path: Union[Path, str, Callable[[], str]],
+        options: LogOptions = LogOptions(),  # noqa: B008
+        budget: Optional[BacklogBudget] = None,
+    ) -> None:
+        self.daemon_log = RecordingLog()
+        self.budget = budget or BacklogBudget()
+        self.reopened: List[ConsoleLog] = []
+        resolve = path if callable(path) else lambda: str(path)
+        self.log = ConsoleLog(
+            "n1",
+            options,
+            resolve,
+            clock=LogClock(),
+            daemon_log=self.daemon_log,
+            budget=self.budget,
+            loop=loop,
+            retry_open=self.reopened.append,
+        )
+
+    def open(self, *, truncate: bool = False) -> None:
+        self.log.opened(self.log.open_file(truncate=truncate))
+
+    @property
+    def complaints(self) -> List[str]:
+        return self.daemon_log.texts
+
+
+def dateless(path: Path) -> bytes:
+    return STAMP.sub(b"DATE", path.read_bytes())
+
+
+class FullDisk:
+    """Stands in for write(2): takes ``room`` bytes, then says that the disk is full."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, room: int = 0) -> None:
+        self.room = room
+        self._real = os.write
+        for name in ("_write", "os"):
+            if hasattr(console_log, name):
+                target = console_log if name == "_write" else console_log.os
+                monkeypatch.setattr(target, "_write" if name == "_write" else "write", self.write)
+
+    def write(self, fd: int, data: bytes) -> int:
+        if self.room <= 0:
+            raise OSError(28, "No space left on device")
+        written = self._real(fd, bytes(data[: self.room]))
+        self.room -= written
+        return written
+
+
+def test_a_log_opens_with_its_line_and_takes_output_verbatim(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        it = Log(loop, tmp_path / "n1.log")
+        it.open()
+        it.log.write(b"boot\r\n\x1b[1m\xff\0")
+        it.log.notice("Console [n1] joined by <u@h> at 01-02 03:04")
+        assert dateless(tmp_path / "n1.log") == (
+            b"\r\n<ConMan> Console [n1] log opened at DATE.\r\n"
+            b"boot\r\n\x1b[1m\xff\0"
+            b"\r\n<ConMan> Console [n1] joined by <u@h> at 01-02 03:04.\r\n"
+        )
+        assert it.complaints == []
+        it.log.stop()
+
+    run(test)
+
+
+def test_options_apply_to_output_and_not_to_notices(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        it = Log(loop, tmp_path / "n1.log", LogOptions(sanitize=True, timestamp=True))
+        it.open()
+        it.log.write(b"a\x01\r\npart")
+        it.log.notice("Note \x01")
+        it.log.write(b"more\n")
+        text = re.sub(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", b"T", (tmp_path / "n1.log").read_bytes())
+        assert text.partition(b".\r\n")[2] == b"Ta^A\r\nTpart\r\n<ConMan> Note \x01.\r\nTmore\r\n"
+        it.log.stop()
+
+    run(test)
+
+
+def test_the_periodic_line_says_the_time_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(loop: ManualLoop) -> None:
+        it = Log(loop, tmp_path / "n1.log")
+        it.open()
+        it.log.stamp(0.0)
+        text = (tmp_path / "n1.log").read_bytes()
+        assert re.search(rb"\r\n<ConMan> Console \[n1\] log at 19(70-01-01|69-12-31) \d\d:\d\d:00 \S+\.\r\n$", text)
+        it.log.stop()
+
+    run(test)
+
+
+def test_a_new_log_is_private_and_its_directories_are_not(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        before = os.umask(0o022)
+        try:
+            it = Log(loop, tmp_path / "a" / "b" / "n1.log")
+            it.open()
+        finally:
+            os.umask(before)
+        assert (tmp_path / "a/b/n1.log").stat().st_mode & 0o7777 == 0o600
+        assert (tmp_path / "a/b").stat().st_mode & 0o7777 == 0o755
+        assert (tmp_path / "a").stat().st_mode & 0o7777 == 0o755
+        it.log.stop()
+
+    run(test)
+
+
+def test_an_existing_log_keeps_its_mode_and_is_appended_to(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        path = tmp_path / "n1.log"
+        path.write_bytes(b"old")
+        path.chmod(0o644)
+        it = Log(loop, path)
+        it.open()
+        assert path.read_bytes().startswith(b"old\r\n<ConMan> ")
+        assert path.stat().st_mode & 0o7777 == 0o644
+        it.log.stop()
+
+    run(test)
+
+
+def test_truncation_empties_a_file_and_leaves_a_device_alone(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        path = tmp_path / "n1.log"
+        path.write_bytes(b"old")
+        for target in (path, Path("/dev/null")):
+            it = Log(loop, target)
+            it.open(truncate=True)
+            assert it.log.is_open
+            assert it.complaints == []
+            it.log.stop()
+        assert path.read_bytes().startswith(b"\r\n<ConMan> ")
+
+    run(test)
+
+
+def test_a_log_that_another_program_locked_is_not_truncated_and_is_tried_again(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        path = tmp_path / "n1.log"
+        path.write_bytes(b"theirs")
+        it = Log(loop, path)
+        with other_program_locks(path) as other:
+            it.open(truncate=True)
+            assert path.read_bytes() == b"theirs"
+            assert it.daemon_log.lines == [(LogLevel.WARNING, f'Unable to lock "{path}"')]
+            assert not it.log.is_open
+            unlocked = Log(loop, path, LogOptions(lock=False))
+            unlocked.open()
+            assert unlocked.log.is_open
+            unlocked.log.stop()
+            release(other)
+        await loop.advance(1)
+        assert it.reopened == [it.log]
+        it.log.stop()
+
+    run(test)
+
+
+def other_program_locks(path: Path) -> subprocess.Popen[bytes]:
+    program = "import fcntl, sys; f = open(sys.argv[1], 'r+'); fcntl.lockf(f, 2); print(flush=True); sys.stdin.read()"
+    other = subprocess.Popen([sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout is not None and other.stdout.readline() == b"\n"
+    return other
+
+
+def release(other: subprocess.Popen[bytes]) -> None:
+    assert other.stdin is not None
+    other.stdin.close()
+    other.wait()
+
+
+def test_what_came_before_the_opening_follows_the_opening_line(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        it = Log(loop, tmp_path / "n1.log")
+        it.log.write(b"early ")
+        it.log.write(b"words\r\n")
+        it.open()
+        it.log.write(b"late")
+        assert dateless(tmp_path / "n1.log") == (
+            b"\r\n<ConMan> Console [n1] log opened at DATE.\r\nearly words\r\nlate"
+        )
+        assert it.budget.left_bytes == console_log.MAX_ALL_BACKLOGS_BYTES
+        it.log.stop()
+
+    run(test)
+
+
+def test_what_comes_while_a_log_is_being_reopened_goes_to_the_new_file(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        names = iter(["one.log", "two.log"])
+        it = Log(loop, lambda: str(tmp_path / next(names)))
+        it.open()
+        it.log.close_file()
+        it.log.write(b"between")
+        assert it.log.replay() is None
+        it.open()
+        assert dateless(tmp_path / "one.log") == b"\r\n<ConMan> Console [n1] log opened at DATE.\r\n"
+        assert dateless(tmp_path / "two.log").endswith(b"DATE.\r\nbetween")
+        it.log.stop()
+
+    run(test)
+
+
+def test_replay_is_the_tail_of_all_that_was_put_into_the_log_over_rotations(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        it = Log(loop, tmp_path / "n1.log")
+        assert it.log.replay() is None
+        it.open()
+        it.log.write(b"x" * 5000 + b"end")
+        assert it.log.replay() == b"x" * 4093 + b"end"
+        it.log.close_file()
+        it.open()
+        replay = it.log.replay()
+        assert replay is not None and len(replay) == 4096
+        assert STAMP.sub(b"DATE", replay).endswith(b"xend\r\n<ConMan> Console [n1] log opened at DATE.\r\n")
+        it.log.stop()
+
+    run(test)
+
+
+def test_a_file_that_cannot_be_opened_is_complained_of_once_and_retried_with_growing_delays(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        path = tmp_path / "dir.log"
+        path.mkdir()
+        it = Log(loop, path)
+        delays = []
+        for _ in range(8):
+            it.open()
+            (delay,) = loop.timers()
+            delays.append(delay)
+            await loop.advance(delay)
+        assert delays == [1, 2, 4, 8, 16, 32, 60, 60]
+        assert len(it.reopened) == 8
+        assert it.daemon_log.lines == [(LogLevel.WARNING, f'Unable to open logfile "{path}": Is a directory')]
+        path.rmdir()
+        it.open()
+        assert it.complaints[1:] == ["Console [n1] log is written again, 0 bytes were lost"]
+        assert loop.timers() == []
+        it.log.stop()
+
+    run(test)
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        (tmp_path / "file").write_text("")
+        it = Log(loop, tmp_path / "file" / "sub" / "n1.log")
+        it.open()
+        assert it.complaints == [f'Cannot create directory "{tmp_path}/file/sub": Not a directory']
+        it.log.stop()
+
+    run(test)
+
+
+def test_a_name_that_cannot_be_expanded_is_the_complaint() -> None:
+    def fail() -> str:
+        raise ValueError("Unable to open logfile for [n1]: filename exceeded buffer")
+
+    async def test(loop: ManualLoop) -> None:
+        it = Log(loop, fail)
+        it.open()
+        assert it.complaints == ["Unable to open logfile for [n1]: filename exceeded buffer"]
+        it.log.stop()
+
+    run(test)
+
+
+def test_a_full_disk_loses_nothing_that_fits_the_backlog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(loop: ManualLoop) -> None:
+        it = Log(loop, tmp_path / "n1.log")
+        it.open()
+        size = (tmp_path / "n1.log").stat().st_size
+        with monkeypatch.context() as patch:
+            disk = FullDisk(patch, room=10)
+            for number in range(100):
+                it.log.write(b"%08d\r\n" % number)
+            await loop.advance(1)
+            disk.room = 25  # a little is freed
+            await loop.advance(2)
+            assert (tmp_path / "n1.log").stat().st_size == size + 35
+            assert it.daemon_log.lines == [
+                (LogLevel.INFO, f"Unable to write to [{tmp_path}/n1.log]: No space left on device")
+            ]
+            assert it.log.replay() is not None
+        await loop.advance(4)
+        assert (tmp_path / "n1.log").read_bytes()[size:] == b"".join(b"%08d\r\n" % number for number in range(100))
+        assert it.complaints[1:] == ["Console [n1] log is written again, 0 bytes were lost"]
+        assert it.budget.left_bytes == console_log.MAX_ALL_BACKLOGS_BYTES
+        assert loop.timers() == []
+        it.log.stop()
+
+    run(test)
+
+
+def test_what_the_backlog_cannot_hold_is_counted_and_marked_where_it_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(loop: ManualLoop) -> None:
+        it = Log(loop, tmp_path / "n1.log")
+        it.open()
+        size = (tmp_path / "n1.log").stat().st_size
+        with monkeypatch.context() as patch:
+            FullDisk(patch)
+            it.log.write(b"a" * (MAX_BACKLOG_BYTES - 1))
+            it.log.write(b"bcd")
+            it.log.write(b"efgh")
+        await loop.advance(60)
+        it.log.write(b"after")
+        assert (tmp_path / "n1.log").read_bytes()[size:] == (
+            b"a" * (MAX_BACKLOG_BYTES - 1) + b"b\r\n<ConMan> Console [n1] log lost 6 bytes here.\r\nafter"
+        )
+        assert it.complaints[1:] == [
+            f"Console [n1] log cannot be written: losing what exceeds {MAX_BACKLOG_BYTES} bytes",
+            "Console [n1] log is written again, 6 bytes were lost",
+        ]
+        it.log.stop()
+
+    run(test)
+
+
+def test_an_overflowing_backlog_is_kept_when_the_file_opens_at_last(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        it = Log(loop, tmp_path / "n1.log")
+        it.log.write(b"a" * MAX_BACKLOG_BYTES)
+        it.log.write(b"lost")
+        it.open()
+        assert dateless(tmp_path / "n1.log") == (
+            b"\r\n<ConMan> Console [n1] log opened at DATE.\r\n"
+            + b"a" * MAX_BACKLOG_BYTES
+            + b"\r\n<ConMan> Console [n1] log lost 4 bytes here.\r\n"
+        )
+        assert it.budget.left_bytes == console_log.MAX_ALL_BACKLOGS_BYTES
+        it.log.stop()
+
+    run(test)
+
+
+def test_a_new_file_on_a_full_disk_begins_with_its_line_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(loop: ManualLoop) -> None:
+        it = Log(loop, tmp_path / "n1.log")
+        it.log.write(b"early ")
+        with monkeypatch.context() as patch:
+            FullDisk(patch)
+            it.open()
+            it.log.write(b"more")
+        await loop.advance(60)
+        assert dateless(tmp_path / "n1.log") == (b"\r\n<ConMan> Console [n1] log opened at DATE.\r\nearly more")
+        assert it.budget.left_bytes == console_log.MAX_ALL_BACKLOGS_BYTES
+        it.log.stop()
+
+    run(test)
+
+
+def test_all_backlogs_together_are_bounded(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        budget = BacklogBudget(10)
+        first, second = (Log(loop, tmp_path / name, budget=budget) for name in ("1", "2"))
+        first.log.write(b"12345678")
+        second.log.write(b"abcd")
+        assert budget.left_bytes == 0
+        first.open()
+        assert budget.left_bytes == 8
+        second.open()
+        assert budget.left_bytes == 10
+        assert (tmp_path / "1").read_bytes().endswith(b"12345678")
+        assert dateless(tmp_path / "2").endswith(b"DATE.\r\nab\r\n<ConMan> Console [n1] log lost 2 bytes here.\r\n")
+        for it in (first, second):
+            it.log.stop()
+
+    run(test)
+
+
+@given(st.data())
+def test_every_byte_is_in_the_file_or_counted_whatever_fails(data: st.DataObject) -> None:
+    """Any order of output, openings, failures and repairs."""
+
+    async def test(loop: ManualLoop) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(console_log, "MAX_BACKLOG_BYTES", 50)
+            written = bytearray()
+            room = [0]
+
+            def write(fd: int, piece: bytes) -> int:
+                if room[0] <= 0:
+                    raise OSError(28, "No space left on device")
+                taken = bytes(piece[: room[0]])
+                room[0] -= len(taken)
+                written.extend(taken)
+                return len(taken)
+
+            patch.setattr(console_log.os, "write", write)
+            patch.setattr(console_log, "_write", write, raising=False)
+            it = Log(loop, "/dev/null", budget=BacklogBudget(200))
+            given_bytes = 0
+            for step in data.draw(st.lists(st.sampled_from("wocfrt"), max_size=30)):
+                if step == "w":
+                    length = data.draw(st.integers(1, 70))
+                    it.log.write(b"x" * length)
+                    given_bytes += length
+                elif step == "o":
+                    it.open()
+                elif step == "c":
+                    it.log.close_file()
+                elif step == "f":
+                    room[0] = data.draw(st.integers(0, 40))
+                elif step == "r":
+                    room[0] = 10_000
+                else:
+                    await loop.advance(100)
+            assert -30 * 80 <= it.budget.left_bytes <= 200  # lines of openings are kept in any case
+            room[0] = 1_000_000
+            it.open()
+            await loop.advance(200)
+            marked = sum(map(int, re.findall(rb"log lost (\d+) bytes? here", bytes(written))))
+            kept = STAMP.sub(b"", re.sub(rb"\r\n<ConMan> [^\r]*\.\r\n", b"", bytes(written)))
+            assert it.budget.left_bytes == 200
+            assert kept.count(b"x") <= given_bytes
+            # Notices may be lost and counted as well.
+            assert kept.count(b"x") + marked >= given_bytes
+            it.log.stop()
+
+    run(test)
+
+
+def test_stop_writes_what_waits_and_gives_up_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(loop: ManualLoop) -> None:
+        it = Log(loop, tmp_path / "n1.log")
+        it.open()
+        size = (tmp_path / "n1.log").stat().st_size
+        with monkeypatch.context() as patch:
+            disk = FullDisk(patch)
+            it.log.write(b"12345")
+            disk.room = 4
+            it.log.stop()
+        assert (tmp_path / "n1.log").read_bytes()[size:] == b"1234"
+        assert it.complaints[-1] == f"Destroying [{tmp_path}/n1.log] with 1 byte of unwritten data"
+        assert loop.timers() == []
+
+    run(test)
+
+
+def test_a_file_that_opens_after_the_stop_is_closed_again(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        it = Log(loop, tmp_path / "n1.log")
+        opened = it.log.open_file()
+        it.log.stop()
+        it.log.opened(opened)
+        with pytest.raises(OSError):
+            os.fstat(opened.fd)
+
+    run(test)
+
+
+def test_a_pipe_that_nobody_empties_does_not_block(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        path = tmp_path / "fifo"
+        os.mkfifo(path)
+        reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        it = Log(loop, path, LogOptions(lock=False))
+        it.open()
+        text = b"".join(b"%07d\n" % number for number in range(12_000))
+        it.log.write(text)
+        seen = b""
+        while len(seen) < len(text):
+            try:
+                seen += os.read(reading, 1 << 16)
+            except BlockingIOError:
+                await loop.advance(60)
+        assert seen.partition(b".\r\n")[2] == text[: len(seen.partition(b".\r\n")[2])]
+        os.close(reading)
+        it.log.stop()
+
+    run(test)
