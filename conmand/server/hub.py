@@ -7,7 +7,7 @@ Source of the order of messages: ConMan 0.3.1 (PROTOCOL, "becoming a writer").
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Callable, Optional, Tuple
+from typing import Callable, Optional, Protocol, Tuple
 
 from conmand.config.model import ConsoleSettings, LogLevel
 from conmand.consoles.base import Services, State
@@ -16,8 +16,27 @@ from conmand.server import notices
 from conmand.server.console_log import ConsoleLog
 from conmand.server.daemonlog import DaemonLog
 
-if TYPE_CHECKING:
-    from conmand.server.client import Client
+
+class Participant(notices.Person, Protocol):
+    """A client as a console sees it."""
+
+    force: bool
+
+    @property
+    def mode(self) -> str: ...
+
+    @property
+    def idle_seconds(self) -> float: ...
+
+    def deliver(self, data: bytes) -> None: ...
+
+    def inform(self, block: bytes) -> None: ...
+
+    def hold_input(self, console: SharedConsole) -> None: ...
+
+    def release_input(self, console: SharedConsole) -> None: ...
+
+    def robbed_of(self, console: SharedConsole) -> None: ...
 
 
 class SharedConsole:
@@ -34,8 +53,8 @@ class SharedConsole:
     ) -> None:
         self.name = settings.name
         self.log = log
-        self.readers: Tuple[Client, ...] = ()
-        self.writers: Tuple[Client, ...] = ()  # in the order they attached
+        self.readers: Tuple[Participant, ...] = ()
+        self.writers: Tuple[Participant, ...] = ()  # in the order they attached
         self._daemon_log = daemon_log
         self.device = create_console(settings, self, services)
 
@@ -82,15 +101,15 @@ class SharedConsole:
 
     # From clients.
 
-    def add_reader(self, client: Client) -> None:
+    def add_reader(self, client: Participant) -> None:
         self.readers += (client,)
         self._note_attendance()
 
-    def remove_reader(self, client: Client) -> None:
+    def remove_reader(self, client: Participant) -> None:
         self.readers = tuple(reader for reader in self.readers if reader is not client)
         self._note_attendance()
 
-    def add_writer(self, client: Client) -> None:
+    def add_writer(self, client: Participant) -> None:
         """Make ``client`` a writer: tell everybody, and if it forces its way in, detach the writers it found."""
         now = time.time()
         others = self.writers
@@ -103,7 +122,7 @@ class SharedConsole:
                 victim.robbed_of(self)
         self.writers += (client,)
 
-    def remove_writer(self, client: Client) -> None:
+    def remove_writer(self, client: Participant) -> None:
         """``client`` no longer writes; tell whoever is still attached."""
         self.writers = tuple(writer for writer in self.writers if writer is not client)
         self.notify(notices.departed(self.name, client, now=time.time()))
@@ -111,12 +130,12 @@ class SharedConsole:
     def _note_attendance(self) -> None:
         self.device.set_attended(bool(self.readers))
 
-    def forget(self, client: Client) -> None:
+    def forget(self, client: Participant) -> None:
         """``client`` is closed because the daemon stops: no word of it, neither to others nor in the log."""
         self.readers = tuple(reader for reader in self.readers if reader is not client)
         self.writers = tuple(writer for writer in self.writers if writer is not client)
 
-    def greet(self, client: Client) -> None:
+    def greet(self, client: Participant) -> None:
         """A client has attached: if the console is down tell it so, and try at once to bring the console up."""
         text = self.device.client_attached()
         if text is not None:

@@ -20,7 +20,7 @@ from conmand.proto.delta import format_delta
 from conmand.server import hosts_access, notices
 from conmand.server.client import Client, ClientContext
 from conmand.server.daemonlog import DaemonLog
-from conmand.server.hub import SharedConsole
+from conmand.server.hub import Participant, SharedConsole
 from conmand.server.matching import Matcher, PatternError
 from conmand.server.resolver import NameResolver, PeerName
 
@@ -342,6 +342,6 @@ def _busy_lines(console: SharedConsole) -> List[str]:
     return [_busy_line(console.name, writer) for writer in console.writers]
 
 
-def _busy_line(console: str, writer: Client) -> str:
+def _busy_line(console: str, writer: Participant) -> str:
     idle = format_delta(writer.idle_seconds)
     return f"Console [{console}] open {writer.mode} by {notices.who(writer)} (idle {idle})."

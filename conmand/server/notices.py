@@ -7,14 +7,20 @@ gives the text without frame and final dot; ``framed`` adds those.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import Optional, Protocol
 
 from conman.text import encode
 
-if TYPE_CHECKING:
-    from conmand.server.client import Client
-
 MAX_NOTICE_BYTES = 1023
+
+
+class Person(Protocol):
+    """Whom a message names. ``host`` is the short host name, ``tty`` is without ``/dev/``."""
+
+    user: str
+    host: str
+    tty: Optional[str]
+    broadcast: bool
 
 
 def framed(text: str) -> bytes:
@@ -23,27 +29,27 @@ def framed(text: str) -> bytes:
     return block[: MAX_NOTICE_BYTES - 2] + b"\r\n"
 
 
-def who(client: Client) -> str:
+def who(client: Person) -> str:
     terminal = f" on {client.tty}" if client.tty else ""
     return f"<{client.user}@{client.host}>{terminal}"
 
 
-def _moved(console: str, movement: str, client: Client, now: float) -> str:
+def _moved(console: str, movement: str, client: Person, now: float) -> str:
     return f"Console [{console}] {movement} {who(client)} at {time.strftime('%m-%d %H:%M', time.localtime(now))}"
 
 
-def arrived(console: str, client: Client, *, stolen: bool, now: float) -> str:
+def arrived(console: str, client: Person, *, stolen: bool, now: float) -> str:
     """A writer came; to everybody attached."""
     verb = "stolen" if stolen else "joined"
     return _moved(console, f"{verb} for B/C by" if client.broadcast else f"{verb} by", client, now)
 
 
-def met(console: str, other: Client, *, stolen: bool, now: float) -> str:
+def met(console: str, other: Person, *, stolen: bool, now: float) -> str:
     """To the writer that came: whom it shares with, or took the console from."""
     return _moved(console, "stolen from" if stolen else "joined with", other, now)
 
 
-def departed(console: str, client: Client, *, now: float) -> str:
+def departed(console: str, client: Person, *, now: float) -> str:
     return _moved(console, "departed by", client, now)
 
 
@@ -81,7 +87,7 @@ QUIET_ENABLED = "Quiet-mode enabled -- info msgs will be suppressed"
 QUIET_DISABLED = "Quiet-mode disabled -- info msgs will be displayed"
 
 
-def reset_by(console: str, client: Client, pid: int) -> str:
+def reset_by(console: str, client: Person, pid: int) -> str:
     return f"Console [{console}] reset by <{client.user}@{client.host}> (pid {pid})"
 
 

@@ -12,7 +12,6 @@ from conmand.server import notices
 from conmand.server.children import ChildReaper
 
 if TYPE_CHECKING:
-    from conmand.server.client import Client
     from conmand.server.hub import SharedConsole
 
 LIMIT_SECONDS = 60
@@ -40,7 +39,7 @@ class ResetCommands:
     def configured(self) -> bool:
         return self._expand is not None
 
-    def reset(self, console: SharedConsole, client: Client) -> None:
+    def reset(self, console: SharedConsole, client: notices.Person) -> None:
         if self._expand is None:
             return
         if console in self._running:
