@@ -77,8 +77,7 @@ async def stamp_at_intervals(logs: Sequence[ConsoleLog], minutes: int) -> None:
             log.stamp(now)
             if count % BATCH == BATCH - 1:
                 await asyncio.sleep(0)  # 9,000 writes are no reason to keep a key waiting
-        while due <= now:
-            due += 60 * minutes
+        due += (int((now - due) // (60 * minutes)) + 1) * 60 * minutes
 
 
 def first_stamp(now: float, minutes: int) -> float:
@@ -86,4 +85,6 @@ def first_stamp(now: float, minutes: int) -> float:
     local = time.localtime(now)
     minute_of_day = local.tm_hour * 60 + local.tm_min
     next_minute = (minute_of_day // minutes + 1) * minutes
-    return time.mktime((local.tm_year, local.tm_mon, local.tm_mday, 0, next_minute, 0, 0, 0, -1))
+    due = time.mktime((local.tm_year, local.tm_mon, local.tm_mday, 0, next_minute, 0, 0, 0, -1))
+    # Where the clocks change, a local time may not exist or come twice, and mktime(3) choose the one that has passed.
+    return due if due > now else due + (int((now - due) // (60 * minutes)) + 1) * 60 * minutes

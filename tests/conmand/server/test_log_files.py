@@ -1,0 +1,290 @@
+"""All console logs together: opened in threads, reopened, stamped at intervals by the wall clock."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Iterator, List
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conmand.config.model import LogOptions
+from conmand.server import log_files
+from conmand.server.clock import LogClock
+from conmand.server.console_log import BacklogBudget, ConsoleLog
+from conmand.server.log_files import BATCH, HUNG_SECONDS, LogFiles, first_stamp, stamp_at_intervals
+from tests.fakes.loops import ManualLoop, run, settle
+from tests.fakes.sinks import RecordingLog
+
+DAY = 86400
+
+
+def logs(loop: ManualLoop, files: LogFiles, paths: List[Path]) -> List[ConsoleLog]:
+    return [
+        ConsoleLog(
+            path.name,
+            LogOptions(),
+            lambda path=path: str(path),  # type: ignore[misc]
+            clock=LogClock(),
+            daemon_log=RecordingLog(),
+            budget=BacklogBudget(),
+            loop=loop,
+            retry_open=files.retry,
+        )
+        for path in paths
+    ]
+
+
+def test_more_logs_than_a_batch_are_opened_and_reopened(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        files = LogFiles(loop)
+        all_logs = logs(loop, files, [tmp_path / str(number) for number in range(2 * BATCH + 1)])
+        await files.open(all_logs)
+        assert all(log.is_open for log in all_logs)
+        await files.reopen(all_logs)
+        for log in all_logs:
+            assert (tmp_path / log.name).read_bytes().count(b"log opened at") == 2
+            log.stop()
+        files.close()
+
+    run(test)
+
+
+def test_reopening_follows_a_rotation(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        files = LogFiles(loop)
+        path = tmp_path / "n1.log"
+        (log,) = logs(loop, files, [path])
+        await files.open([log])
+        log.write(b"old")
+        path.rename(tmp_path / "n1.log.1")
+        log.write(b" still old")
+        await files.reopen([log])
+        log.write(b"new")
+        assert (tmp_path / "n1.log.1").read_bytes().endswith(b"old still old")
+        assert path.read_bytes().endswith(b".\r\nnew")
+        log.stop()
+        files.close()
+
+    run(test)
+
+
+def test_truncation_is_for_the_first_opening(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        files = LogFiles(loop)
+        (log,) = logs(loop, files, [tmp_path / "n1.log"])
+        (tmp_path / "n1.log").write_bytes(b"old")
+        await files.open([log], truncate=True)
+        log.write(b"kept")
+        await files.reopen([log])
+        text = (tmp_path / "n1.log").read_bytes()
+        assert b"old" not in text and b"kept" in text
+        log.stop()
+        files.close()
+
+    run(test)
+
+
+def test_a_failing_log_is_opened_by_its_own_timer(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        files = LogFiles(loop)
+        blocker = tmp_path / "dir"
+        blocker.write_text("")
+        (log,) = logs(loop, files, [blocker / "n1.log"])
+        await files.open([log])
+        assert not log.is_open
+        blocker.unlink()
+        await loop.advance(1)
+        await asyncio.gather(*files._opening)
+        assert log.is_open
+        log.stop()
+        files.close()
+
+    run(test)
+
+
+def test_a_log_that_hangs_holds_up_the_start_for_a_time_only(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        files = LogFiles(loop)
+        released, hanging = threading.Event(), loop.create_future()
+        (log,) = logs(loop, files, [tmp_path / "n1.log"])
+
+        def hang() -> str:
+            loop.call_soon_threadsafe(hanging.set_result, None)
+            released.wait()
+            return str(tmp_path / "n1.log")
+
+        log._resolve_path = hang
+        opening = asyncio.ensure_future(files.open([log]))
+        await hanging
+        assert not opening.done()
+        await loop.advance(HUNG_SECONDS)
+        assert opening.done()
+        log.write(b"meanwhile")
+        released.set()
+        await asyncio.gather(*files._opening)
+        assert (tmp_path / "n1.log").read_bytes().endswith(b".\r\nmeanwhile")
+        log.stop()
+        files.close()
+
+    run(test)
+
+
+def test_nothing_to_open_is_no_work() -> None:
+    async def test(loop: ManualLoop) -> None:
+        files = LogFiles(loop)
+        await files.open([])
+        await files.reopen([])
+        files.close()
+
+    run(test)
+
+
+# The periodic line
+
+
+class StampedLog:
+    def __init__(self) -> None:
+        self.stamps: List[float] = []
+
+    def stamp(self, now: float) -> None:
+        self.stamps.append(now)
+
+
+@pytest.fixture
+def wall(monkeypatch: pytest.MonkeyPatch) -> Iterator[List[float]]:
+    """The difference of wall clock and loop clock: set ``wall[0]`` to set the clock."""
+    offset = [0.0]
+
+    def now() -> float:
+        return asyncio.get_running_loop().time() - 1000 + offset[0]
+
+    with in_zone(monkeypatch, "UTC"):
+        monkeypatch.setattr(log_files.time, "time", now)
+        yield offset
+
+
+class in_zone:  # noqa: N801
+    def __init__(self, patch: pytest.MonkeyPatch, zone: str) -> None:
+        self._patch, self._zone = patch, zone
+
+    def __enter__(self) -> None:
+        self._before = os.environ.get("TZ")
+        os.environ["TZ"] = self._zone
+        time.tzset()
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is None:
+            del os.environ["TZ"]
+        else:
+            os.environ["TZ"] = self._before
+        time.tzset()
+
+
+def stamping(loop: ManualLoop, minutes: int) -> tuple[StampedLog, asyncio.Task[None]]:
+    log = StampedLog()
+    return log, loop.create_task(stamp_at_intervals([log], minutes))  # type: ignore[list-item]
+
+
+def test_stamps_come_at_each_multiple_of_the_interval(wall: List[float]) -> None:
+    async def test(loop: ManualLoop) -> None:
+        wall[0] = 30 * 60.0  # 00:30
+        log, _task = stamping(loop, 60)
+        await loop.advance(3 * 3600)
+        assert log.stamps == [3600, 2 * 3600, 3 * 3600]
+
+    run(test)
+
+
+def test_intervals_that_do_not_divide_the_day_go_on_over_midnight(wall: List[float]) -> None:
+    async def test(loop: ManualLoop) -> None:
+        wall[0] = 22 * 3600.0
+        log, _task = stamping(loop, 7 * 60)
+        await loop.advance(13 * 3600)
+        assert log.stamps == [28 * 3600, 35 * 3600]
+
+    run(test)
+
+
+def test_a_clock_set_forward_gives_one_line_and_the_next_on_time(wall: List[float]) -> None:
+    async def test(loop: ManualLoop) -> None:
+        log, _task = stamping(loop, 60)
+        await loop.advance(60)
+        wall[0] = 10 * 3600.0 + 1800
+        await loop.advance(3600)
+        assert log.stamps == [wall[0] + 120, 11 * 3600]
+
+    run(test)
+
+
+def test_a_clock_that_was_decades_behind_costs_nothing(wall: List[float]) -> None:
+    """A machine without a battery starts in 1970; NTP comes later. One line, and no counting of the minutes between."""
+
+    async def test(loop: ManualLoop) -> None:
+        log, _task = stamping(loop, 1)
+        await loop.advance(30)
+        wall[0] = 1e17
+        await loop.advance(60)
+        assert len(log.stamps) <= 2
+
+    run(test)
+
+
+def test_a_clock_set_back_is_followed(wall: List[float]) -> None:
+    async def test(loop: ManualLoop) -> None:
+        wall[0] = 10 * DAY
+        log, _task = stamping(loop, 60)
+        await loop.advance(60)
+        wall[0] = 0.0
+        await loop.advance(3600 + 60)
+        assert log.stamps == [3600]
+
+    run(test)
+
+
+def test_stamping_many_logs_lets_others_work_between(wall: List[float]) -> None:
+    async def test(loop: ManualLoop) -> None:
+        many = [StampedLog() for _ in range(3 * BATCH)]
+        task = loop.create_task(stamp_at_intervals(many, 1))  # type: ignore[arg-type]
+        await settle()
+        loop._now += 60
+        await asyncio.sleep(0)
+        seen = set()
+        for _ in range(20):
+            seen.add(sum(bool(log.stamps) for log in many))
+            await asyncio.sleep(0)
+        assert {BATCH, 2 * BATCH, 3 * BATCH} <= seen
+        task.cancel()
+
+    run(test)
+
+
+@given(
+    st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "EST5EDT"]),
+    st.floats(1.7e9, 1.9e9),
+    st.integers(1, 3 * 1440),
+)
+def test_the_first_stamp_is_after_now_and_within_the_interval(zone: str, now: float, minutes: int) -> None:
+    with in_zone(pytest.MonkeyPatch(), zone):
+        due = first_stamp(now, minutes)
+    assert due > now
+    assert due - now <= 60 * minutes + 3600  # the hour that is put in
+
+
+@pytest.mark.parametrize(
+    "minutes, minute_of_day", [(1, 13 * 60 + 38), (30, 14 * 60), (60, 14 * 60), (120, 14 * 60), (1440, 1440), (50, 850)]
+)
+def test_the_first_stamp_is_a_multiple_of_the_interval_since_midnight(minutes: int, minute_of_day: int) -> None:
+    with in_zone(pytest.MonkeyPatch(), "UTC"):
+        assert first_stamp(13 * 3600 + 37 * 60 + 59.5, minutes) == minute_of_day * 60
+
+
+@pytest.mark.parametrize("before", [1792888200.0, 1792891800.0])  # 00:30 UTC and an hour later: both 02:30 in Berlin
+def test_the_hour_that_comes_twice_has_its_stamps_twice(before: float) -> None:
+    with in_zone(pytest.MonkeyPatch(), "Europe/Berlin"):
+        assert first_stamp(before, 10) == before + 600
