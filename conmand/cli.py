@@ -124,9 +124,15 @@ def _parse(arguments: List[str]) -> List[Tuple[str, str]]:
 
 def _answer_before(arguments: List[str]) -> Optional[str]:
     """The letter of an option that answers at once and stands before the first invalid one, if there is one."""
-    for end in range(1, len(arguments) + 1):
+    # Letter by letter: several may share an argument.
+    beginnings = (
+        [*arguments[:place], argument[:size]]
+        for place, argument in enumerate(arguments)
+        for size in range(2, len(argument) + 1)
+    )
+    for beginning in beginnings:
         try:
-            parsed, _ignored = getopt.gnu_getopt(arguments[:end], _SHORT_OPTIONS, _LONG_OPTIONS)
+            parsed, _ignored = getopt.gnu_getopt(beginning, _SHORT_OPTIONS, _LONG_OPTIONS)
         except getopt.GetoptError:
             continue
         for name, _value in parsed:
