@@ -126,6 +126,10 @@ class Client:
     def idle_seconds(self) -> float:
         return self._context.loop.time() - self.last_input
 
+    @property
+    def has_left(self) -> bool:
+        return self._leaving
+
     # The session's start.
 
     def start(self, consoles: List[SharedConsole], reply: bytes, rest: bytes, *, writing: bool) -> None:
@@ -135,9 +139,10 @@ class Client:
         if self._leaving:
             return
         self.writing = writing
-        if writing:
-            for console in consoles:
-                console.add_writer(self)
+        for console in consoles if writing else ():
+            console.add_writer(self)
+            if self._leaving:
+                return
         if not self.broadcast:
             consoles[0].add_reader(self)
         for console in consoles:

@@ -28,6 +28,9 @@ class Participant(notices.Person, Protocol):
     @property
     def idle_seconds(self) -> float: ...
 
+    @property
+    def has_left(self) -> bool: ...
+
     def deliver(self, data: bytes) -> None: ...
 
     def inform(self, block: bytes) -> None: ...
@@ -120,10 +123,15 @@ class SharedConsole:
         if stolen:
             for victim in others:
                 victim.robbed_of(self)
+        if client.has_left:  # its connection failed on the words above; it must not stay as a writer for ever
+            self.notify(notices.departed(self.name, client, now=now))
+            return
         self.writers += (client,)
 
     def remove_writer(self, client: Participant) -> None:
-        """``client`` no longer writes; tell whoever is still attached."""
+        """``client`` no longer writes; tell whoever is still attached. Nothing is said of one that did not write."""
+        if client not in self.writers:
+            return
         self.writers = tuple(writer for writer in self.writers if writer is not client)
         self.notify(notices.departed(self.name, client, now=time.time()))
 
