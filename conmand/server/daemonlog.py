@@ -31,8 +31,11 @@ def prefix(level: LogLevel) -> str:
 
 def format_line(level: LogLevel, text: str, stamp: bytes = b"") -> bytes:
     """One whole line, cut at 1023 bytes. Line ends in ``text`` (a client chooses some of it) are left out."""
-    visible = encode(text).translate(None, b"\r\n\0")
-    return (stamp + encode(prefix(level)) + visible)[:MAX_LINE_BYTES] + b"\n"
+    return (stamp + encode(prefix(level)) + _visible(text))[:MAX_LINE_BYTES] + b"\n"
+
+
+def _visible(text: str) -> bytes:
+    return encode(text).translate(None, b"\r\n\0")
 
 
 class DaemonLog:
@@ -66,7 +69,8 @@ class DaemonLog:
         if self.observer is not None:
             self.observer(level, text)
         if self._to_syslog:
-            syslog.syslog(level, text)
+            # syslog(3) takes one line of text; a client's name may hold anything.
+            syslog.syslog(level, _visible(text).decode("utf-8", "replace"))
         if level > self.level:
             return
         if self._stderr is not None:
