@@ -79,7 +79,8 @@ class DaemonLog:
             self._write_file(format_line(level, text, _stamp()))
 
     def _write_file(self, line: bytes) -> None:
-        if self._fd is not None and _write_all(self._fd, line):
+        # Once a line waits, those after it wait too, so that they stay in order.
+        if self._fd is not None and not self._held and _write_all(self._fd, line):
             return
         if len(self._held) < MAX_HELD_LINES:
             self._held.append(line)
