@@ -78,6 +78,9 @@ class PathWatcher:
             self._loop.remove_reader(self._fd)
             os.close(self._fd)
             self._fd = None
+        self._directories.clear()
+        self._by_path.clear()
+        self._places.clear()
 
     def _open(self) -> None:
         fd = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -145,9 +148,8 @@ class PathWatcher:
 
     def _happened(self, descriptor: int, mask: int, name: str) -> None:
         if mask & IN_Q_OVERFLOW:
-            # Names were lost: everybody looks for himself.
-            for _path, appeared in list(self._places):
-                appeared()
+            # Names were lost, of directories too: everybody looks again.
+            self._replace(list(self._places))
             return
         directory = self._directories.get(descriptor)
         if directory is None:
