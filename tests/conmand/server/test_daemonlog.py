@@ -169,7 +169,7 @@ def test_syslog_gets_every_level_without_prefix(monkeypatch: pytest.MonkeyPatch)
     assert told == [("conmand-py", syslog.LOG_PID, syslog.LOG_LOCAL3), (7, "fine"), (3, "bad")]
 
 
-@pytest.mark.parametrize("text", ["caf\udce9", "a\0b", "two\nlines", "\ud83d\ude00"[:0] + "\U0001f600"])
+@pytest.mark.parametrize("text", ["caf\udce9", "a\0b", "two\nlines", "\U0001f600"])
 def test_syslog_takes_what_clients_may_call_themselves(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """syslog.syslog() raises on bytes that are no UTF-8 and on NUL; a client's name must not be able to do that."""
 
