@@ -32,8 +32,8 @@ class PidFile:
         except OSError as error:
             return f'Unable to open pidfile "{self._path}": {reason(error)}'
         try:
+            self._written = os.fstat(fd)  # first: what could not be written is to be removed all the same
             os.write(fd, b"%d\n" % os.getpid())
-            self._written = os.fstat(fd)
         except OSError as error:
             return f'Unable to write to pidfile "{self._path}": {reason(error)}'
         finally:

@@ -1,0 +1,162 @@
+"""The lock on the configuration file, against other processes and against the original's daemon."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator, List
+
+import pytest
+
+from conmand.errors import FatalError
+from conmand.server import configlock
+from conmand.server.configlock import lock_configuration, lock_owner, looks_like_daemon, open_configuration
+from tests.fakes.peers import original_conmand
+
+HOLDER = (
+    "import fcntl, sys\nfile = open(sys.argv[1], 'r+' if sys.argv[2] == 'EX' else 'r')\n"
+    "fcntl.lockf(file, getattr(fcntl, 'LOCK_' + sys.argv[2]))\nprint(flush=True)\nsys.stdin.read()"
+)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "conman.conf"
+    path.write_text('console name="t" dev="test:"\n')
+    return path
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    fd = open_configuration(str(path))
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def holder(path: Path, kind: str = "SH", *, name: str = "conmand") -> Iterator[int]:
+    """Another process that has the file locked and looks like ``name``; gives its pid."""
+    command = [sys.executable, "-c", HOLDER, str(path), kind]
+    with subprocess.Popen([*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None and child.stdout.readline() == b"\n"
+        yield child.pid
+
+
+def test_nobody_owns_a_lock_that_nobody_took(config: Path) -> None:
+    with opened(config) as fd:
+        assert lock_owner(fd) is None
+        assert lock_configuration(fd, str(config)) is None
+        assert lock_owner(fd) is None  # our own does not count
+
+
+@pytest.mark.parametrize("kind", ["SH", "EX"])
+def test_a_daemon_that_has_it_in_use_is_named(config: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(configlock, "looks_like_daemon", lambda pid: True)
+    with opened(config) as fd, holder(config, kind) as pid:
+        assert lock_owner(fd) == pid
+        with pytest.raises(FatalError, match=f'^Configuration "{re.escape(str(config))}" in use by pid {pid}$'):
+            lock_configuration(fd, str(config))
+
+
+def test_another_program_that_reads_it_under_lock_is_a_warning_only(config: Path) -> None:
+    """The original takes any lock for a running daemon (errata E7)."""
+    with opened(config) as fd, holder(config, name="editor") as pid:
+        warning = lock_configuration(fd, str(config))
+        assert warning == f'Configuration "{config}" is also locked by pid {pid}, which is no ConMan daemon'
+
+
+def test_another_program_that_has_it_for_itself_cannot_be_passed(config: Path) -> None:
+    with opened(config) as fd, holder(config, "EX", name="editor"), pytest.raises(FatalError, match="^Unable to lock"):
+        lock_configuration(fd, str(config))
+
+
+def test_two_that_see_each_other_both_let_go_and_one_gets_it(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other took its lock after we looked and before we took ours; while we wait, it gives up."""
+    monkeypatch.setattr(configlock, "looks_like_daemon", lambda pid: True)
+    waits: List[float] = []
+    with opened(config) as fd:
+        others = []
+        real = fcntl.lockf
+
+        def late(locked: int, operation: int) -> None:
+            if operation & fcntl.LOCK_SH and not others:
+                other = holder(config)
+                other.__enter__()
+                others.append(other)
+            real(locked, operation)
+
+        def wait(seconds: float) -> None:
+            waits.append(seconds)
+            others[0].__exit__(None, None, None)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(fcntl, "lockf", late)
+            patch.setattr(configlock.time, "sleep", wait)
+            assert lock_configuration(fd, str(config)) is None
+    assert len(waits) == 1
+
+
+def test_what_cannot_be_opened_or_read_is_fatal_in_the_originals_words(tmp_path: Path) -> None:
+    with pytest.raises(FatalError, match='^Unable to open ".*/gone": No such file or directory$'):
+        open_configuration(str(tmp_path / "gone"))
+    with opened(tmp_path) as fd, pytest.raises(FatalError, match='^Unable to read ".*": Is a directory$'):
+        configlock.read_configuration(fd, str(tmp_path))
+
+
+def test_the_whole_file_is_read(config: Path) -> None:
+    text = os.urandom(100) * 30_000
+    config.write_bytes(text)
+    with opened(config) as fd:
+        assert configlock.read_configuration(fd, str(config)) == text
+
+
+def test_daemons_are_known_by_their_command(config: Path) -> None:
+    with holder(config, name="editor") as pid:
+        assert not looks_like_daemon(pid)
+    program = "import sys; print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", program, "/usr/sbin/conmand-py"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as daemon:
+        assert daemon.stdout is not None and daemon.stdout.readline() == b"\n"
+        assert looks_like_daemon(daemon.pid)
+    assert not looks_like_daemon(2**22 + 1)  # above any pid there can be
+
+
+def test_the_originals_daemon_is_found_and_refused(config: Path) -> None:
+    original = original_conmand()
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with subprocess.Popen(
+        [original, "-F", "-c", str(config), "-p", str(port)], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
+    ) as daemon:
+        assert daemon.stderr is not None
+        for line in daemon.stderr:
+            if b"Starting" in line:
+                break
+        try:
+            with opened(config) as fd:
+                assert lock_owner(fd) == daemon.pid
+                assert looks_like_daemon(daemon.pid)
+                with pytest.raises(FatalError, match=f"in use by pid {daemon.pid}$"):
+                    lock_configuration(fd, str(config))
+        finally:
+            daemon.terminate()
+            daemon.communicate()
+
+
+def test_the_original_finds_ours_and_refuses_to_start(config: Path) -> None:
+    original = original_conmand()
+    with opened(config) as fd:
+        lock_configuration(fd, str(config))
+        asked = subprocess.run([original, "-q", "-c", str(config)], stdout=subprocess.PIPE, timeout=60)
+        assert asked.stdout == b"%d\n" % os.getpid()
+        started = subprocess.run([original, "-F", "-c", str(config)], stderr=subprocess.PIPE, timeout=60)
+        assert started.returncode == 1
+        assert started.stderr.decode() == (f'ERROR:     Configuration "{config}" in use by pid {os.getpid()}\n')
