@@ -9,36 +9,21 @@ import signal
 import socket
 import stat
 import subprocess
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import pytest
 
-from tests.fakes.daemons import ORIGINAL, OURS, command_of, environment, masked, unused_port
-from tests.fakes.files import PATIENCE_SECONDS, read_with
+from tests.fakes.background import Outcome, background, run
+from tests.fakes.daemons import ORIGINAL, OURS, masked
+from tests.fakes.files import read_with
 from tests.fakes.sessions import ask
 
 CONFIG = 'console name="c" dev="test:" testopts="b:0"\n'
-Outcome = Tuple[int, bytes, bytes]
 
 
-def run(kind: str, arguments: List[str], directory: Path, **how: Any) -> Outcome:
-    """Run the program to its end: status, standard output and error, masked."""
-    result = subprocess.run(
-        [*command_of(kind), *arguments],
-        cwd=directory,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=PATIENCE_SECONDS,
-        **how,
-    )
-    return result.returncode, masked(result.stdout, directory), masked(result.stderr, directory)
-
-
-def outcomes(arguments: List[str], directory: Path, **how: Any) -> Tuple[Outcome, Outcome]:
-    return run(OURS, arguments, directory, **how), run(ORIGINAL, arguments, directory, **how)
+def outcomes(arguments: List[str], directory: Path) -> Tuple[Outcome, Outcome]:
+    return run(OURS, arguments, directory), run(ORIGINAL, arguments, directory)
 
 
 @pytest.mark.parametrize(
@@ -166,50 +151,8 @@ def test_verbose_prints_a_summary(server: str, tmp_path: Path) -> None:
 # In the background.
 
 
-@contextmanager
-def background(kind: str, directory: Path, config: str, *options: str) -> Iterator[Dict[str, Any]]:
-    """A daemon that has left its shell; yields what it left behind there, its pid and its port."""
-    directory.mkdir(exist_ok=True)
-    (directory / "conman.conf").write_text(config)
-    for _attempt in range(10):
-        port = 0 if kind == OURS else unused_port()
-        start = run(kind, ["-c", "conman.conf", "-p", str(port), *options], directory)
-        if b"Unable to bind" not in start[2]:
-            break
-    status, pid_text, _error = run_unmasked(kind, ["-c", "conman.conf", "-q"], directory)
-    assert status == 0, start
-    pid = int(pid_text)
-    try:
-        log = read_with(directory / "conmand.log", b"Starting ConMan daemon")
-        if kind == OURS:
-            log = read_with(directory / "conmand.log", b"Listening on TCP port")
-            port = int(re.findall(rb"Listening on TCP port (\d+)", log)[-1])
-        yield {"start": start, "pid": pid, "port": port, "directory": directory}
-    finally:
-        if os.path.exists(f"/proc/{pid}"):
-            os.kill(pid, signal.SIGTERM)
-            wait_for_end(pid)
-
-
-def run_unmasked(kind: str, arguments: List[str], directory: Path) -> Outcome:
-    result = subprocess.run(
-        [*command_of(kind), *arguments],
-        cwd=directory,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=PATIENCE_SECONDS,
-    )
-    return result.returncode, result.stdout, result.stderr
-
-
-def wait_for_end(pid: int) -> int:
-    """The exit status of a daemon, which became the test's own child when its shell's process ended."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
 LIFE = """\
-server logfile="conmand.log" pidfile="run/conmand.pid" logdir="logs"
+server logfile="DIR/conmand.log" pidfile="run/conmand.pid" logdir="logs"
 global log="%N.log"
 console name="c" dev="test:" testopts="b:0"
 console name="p" dev="./waits"
@@ -223,9 +166,10 @@ def life(kind: str, directory: Path) -> Dict[str, Any]:
     script = directory / "waits"
     script.write_text("#!/usr/bin/env python3\nimport os, select\nos.write(1, b'here')\nselect.select([0], [], [])\n")
     script.chmod(0o755)
-    with background(kind, directory, LIFE.replace("logfile=", f'logfile="{directory}/').replace('/"', "/")) as daemon:
-        pid = daemon["pid"]
-        seen: Dict[str, Any] = {"start": daemon["start"]}
+    (directory / "conman.conf").write_text(LIFE.replace("DIR", str(directory)))
+    with background(kind, directory / "conman.conf") as daemon:
+        pid = daemon.pid
+        seen: Dict[str, Any] = {"start": daemon.start}
         read_with(directory / "logs" / "p.log", b"here")
         seen["pid file"] = (directory / "run" / "conmand.pid").read_text() == f"{pid}\n"
         seen["modes"] = [
@@ -235,7 +179,7 @@ def life(kind: str, directory: Path) -> Dict[str, Any]:
         seen["cwd"] = os.readlink(f"/proc/{pid}/cwd")
         seen["files"] = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in range(3)]
         seen["environment"] = sorted(Path(f"/proc/{pid}/stat").read_text().split()[4:7])[-1] == "0"  # no terminal
-        seen["query"] = ask(daemon["port"], b"QUERY\n")
+        seen["query"] = ask(daemon.port, b"QUERY\n")
         seen["-q"] = run(kind, ["-qv", "-c", "conman.conf"], directory)[0]
         seen["again"] = run(kind, ["-c", "conman.conf"], directory)
         (directory / "conmand.log").rename(directory / "conmand.log.1")
@@ -245,7 +189,7 @@ def life(kind: str, directory: Path) -> Dict[str, Any]:
         os.kill(pid, signal.SIGHUP)
         read_with(directory / "conmand.log", b"Performing reconfig")
         seen["-k"] = run(kind, ["-kvc", "conman.conf"], directory)
-        seen["status"] = wait_for_end(pid)
+        seen["status"] = daemon.wait_for_end()
         seen["gone"] = run(kind, ["-kvc", "conman.conf"], directory)
         seen["pid file left"] = (directory / "run" / "conmand.pid").exists()
         seen["log"] = re.sub(rb".*(Listening|Open file).*\n", b"", (directory / "conmand.log.1").read_bytes())
@@ -263,21 +207,23 @@ def test_a_life_in_the_background(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_it_in_order(number: int, tmp_path: Path) -> None:
-    config = f'server logfile="{tmp_path}/conmand.log" pidfile="{tmp_path}/c.pid"\n' + CONFIG
-    with background(OURS, tmp_path, config) as daemon:
-        os.kill(daemon["pid"], number)
-        assert wait_for_end(daemon["pid"]) == 0
+    config = tmp_path / "conman.conf"
+    config.write_text(f'server logfile="{tmp_path}/conmand.log" pidfile="{tmp_path}/c.pid"\n' + CONFIG)
+    with background(OURS, config) as daemon:
+        os.kill(daemon.pid, number)
+        assert daemon.wait_for_end() == 0
     assert f"Exiting on signal={int(number)}\n" in (tmp_path / "conmand.log").read_text()
     assert not (tmp_path / "c.pid").exists()
 
 
 def test_the_pid_file_of_the_configuration_finds_the_daemon_whose_file_was_replaced(tmp_path: Path) -> None:
     """Errata E5: the original asks for -P then."""
-    config = f'server logfile="{tmp_path}/conmand.log" pidfile="{tmp_path}/c.pid"\n' + CONFIG
-    with background(OURS, tmp_path, config) as daemon:
-        (tmp_path / "new.conf").write_text(config)
-        (tmp_path / "new.conf").rename(tmp_path / "conman.conf")
-        assert run_unmasked(OURS, ["-c", "conman.conf", "-q"], tmp_path)[1] == b"%d\n" % daemon["pid"]
+    config = tmp_path / "conman.conf"
+    config.write_text(f'server logfile="{tmp_path}/conmand.log" pidfile="{tmp_path}/c.pid"\n' + CONFIG)
+    with background(OURS, config) as daemon:
+        (tmp_path / "new.conf").write_text(config.read_text())
+        (tmp_path / "new.conf").rename(config)
+        assert run(OURS, ["-c", "conman.conf", "-q"], tmp_path, mask=False)[1] == b"%d\n" % daemon.pid
 
 
 def test_check_touches_nothing(tmp_path: Path) -> None:
