@@ -35,7 +35,7 @@ MAX_KEPT_BYTES = 32768
 class Run(Record):
     """Start a tool, in place of the one before.
 
-    With ``terminal`` on a pseudo-terminal of its own, without echo; else on a socket, where end of file tells it to
+    With ``terminal`` on a pseudo-terminal of its own; else on a socket, where end of file tells it to
     end. ``secret`` is what it reads from file descriptor 3 (``/dev/fd/3``); it is in no argument and no environment.
     """
 

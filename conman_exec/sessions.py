@@ -95,29 +95,39 @@ class Session:
 
 
 class Guarded(Session):
-    """ipmitool and ssh: ``&`` is their escape character, but only as the first byte of a line.
+    """ipmitool and ssh: their escape character counts only as the first byte of a line.
 
     There it is doubled, so that nothing typed can end or suspend the tool. A break in the middle of a line needs a CR
     before it, the one byte that is ever invented. Both tools count as at a line start after a break (observed:
     ipmitool 1.8.19, OpenSSH 9.2).
     """
 
+    escape = b"&"
+
     def __init__(self, *options: str) -> None:
         super().__init__(*options)
         self._at_line_start = True
 
     def type(self, data: bytes) -> None:
-        last = data[-1:]
-        if self._at_line_start and data.startswith(b"&"):
-            data = b"&" + data
-        self._tool.append(data.replace(b"\r&", b"\r&&").replace(b"\n&", b"\n&&"))
+        last, escape = data[-1:], self.escape
+        if self._at_line_start and data.startswith(escape):
+            data = escape + data
+        for line_end in (b"\r", b"\n"):
+            data = data.replace(line_end + escape, line_end + escape + escape)
+        self._tool.append(data)
         self._at_line_start = last in (b"\r", b"\n")
 
     def send_break(self) -> None:
         if not self._at_line_start:
             self._tool.append(b"\r")
             self._at_line_start = True
-        self._tool.append(b"&B")
+        self._tool.append(self.escape + b"B")
+
+
+class GuardedSsh(Guarded):
+    """ssh, with an escape character of our choice: ``&`` doubled would put it into the background."""
+
+    escape = b"\x1e"
 
 
 class Unguarded(Guarded):
@@ -372,6 +382,7 @@ KINDS: dict[str, type[Session]] = {
     for kind in (
         Session,
         Guarded,
+        GuardedSsh,
         Unguarded,
         Ipmiconsole,
         Line,

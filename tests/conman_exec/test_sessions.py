@@ -12,6 +12,7 @@ from conman_exec.sessions import (
     PROMPT_QUIET_SECONDS,
     STOLEN,
     Guarded,
+    GuardedSsh,
     HpIlo,
     HpLo100,
     IbmBc,
@@ -64,6 +65,10 @@ def sent(session: Session) -> bytes:
 )
 def test_tool_escapes_are_guarded_and_breaks_work_anywhere_in_a_line(keys: bytes, expected: bytes) -> None:
     assert typed(Guarded(), keys) == expected
+
+
+def test_ssh_is_guarded_by_another_escape_as_a_doubled_ampersand_backgrounds_it() -> None:
+    assert typed(GuardedSsh(), b"&.&&\r&.\r\x1e.&Bx") == b"&.&&\r&.\r\x1e\x1e.\r\x1eBx"
 
 
 def ipmitool(stream: bytes) -> tuple[bytes, int]:
