@@ -1,0 +1,146 @@
+"""Names and addresses, with the system's look-ups replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from typing import Any, List
+
+import pytest
+
+from conmand.server import resolver
+from conmand.server.resolver import CACHE_SECONDS, FORWARD_SECONDS, REVERSE_SECONDS, NameResolver, PeerName
+from tests.fakes.loops import ManualLoop, run
+
+
+@pytest.fixture
+def no_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_args: object, **_options: object) -> None:
+        raise AssertionError("a test must not ask a name server")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    monkeypatch.setattr(socket, "getnameinfo", fail)
+
+
+pytestmark = pytest.mark.usefixtures("no_name_server")
+
+
+def test_ipv4_addresses_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look_up(host: str, port: int, **options: Any) -> List[Any]:
+        assert (host, port, options) == ("ts1", 2001, {"type": socket.SOCK_STREAM})
+        return [
+            (socket.AF_INET6, 1, 6, "", ("::1", 2001, 0, 0)),
+            (socket.AF_INET, 1, 6, "", ("10.0.0.1", 2001)),
+            (socket.AF_INET, 1, 6, "", ("10.0.0.2", 2001)),
+        ]
+
+    async def test(loop: ManualLoop) -> None:
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        names = NameResolver(loop)
+        assert await names.resolve("ts1", 2001) == [
+            (socket.AF_INET, ("10.0.0.1", 2001)),
+            (socket.AF_INET, ("10.0.0.2", 2001)),
+            (socket.AF_INET6, ("::1", 2001, 0, 0)),
+        ]
+        names.close()
+
+    run(test)
+
+
+def test_what_is_no_name_is_an_error_of_the_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look_up(host: str, *_args: object, **_options: object) -> None:
+        host.encode("idna")
+
+    async def test(loop: ManualLoop) -> None:
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        names = NameResolver(loop)
+        with pytest.raises(socket.gaierror):
+            await names.resolve("x" * 64 + ".org", 1)
+        names.close()
+
+    run(test)
+
+
+def test_a_name_server_that_does_not_answer_is_waited_for_in_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(loop: ManualLoop) -> None:
+        release, asked = threading.Event(), asyncio.Queue()  # type: ignore[var-annotated]
+
+        def hang(*_args: object, **_options: object) -> None:
+            loop.call_soon_threadsafe(asked.put_nowait, None)
+            release.wait()
+            raise socket.gaierror(socket.EAI_AGAIN, "too late")
+
+        monkeypatch.setattr(socket, "getaddrinfo", hang)
+        monkeypatch.setattr(socket, "getnameinfo", hang)
+        names = NameResolver(loop)
+        forward = loop.create_task(names.resolve("ts1", 1))
+        reverse = loop.create_task(names.peer_name("10.0.0.9"))
+        await asked.get()
+        await asked.get()
+        await loop.advance(REVERSE_SECONDS)
+        assert await reverse == PeerName("10.0.0.9", "10.0.0.9")
+        await loop.advance(FORWARD_SECONDS - REVERSE_SECONDS)
+        with pytest.raises(socket.gaierror, match="name server does not answer"):
+            await forward
+        release.set()
+        names.close()
+        names._threads.shutdown()
+
+    run(test)
+
+
+def test_a_peer_has_a_short_and_a_full_name_and_is_asked_for_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: List[str] = []
+
+    def look_up(address: Any, flags: int) -> Any:
+        assert flags == socket.NI_NAMEREQD
+        asked.append(address[0])
+        if address[0] == "10.0.0.2":
+            raise socket.gaierror(socket.EAI_NONAME, "no name")
+        return ("node1.example.org", "0")
+
+    async def test(loop: ManualLoop) -> None:
+        monkeypatch.setattr(socket, "getnameinfo", look_up)
+        names = NameResolver(loop)
+        for _ in range(3):
+            assert await names.peer_name("10.0.0.1") == PeerName("node1", "node1.example.org")
+            assert await names.peer_name("10.0.0.2") == PeerName("10.0.0.2", "10.0.0.2")
+        assert asked == ["10.0.0.1", "10.0.0.2"]
+        await loop.advance(CACHE_SECONDS)
+        await names.peer_name("10.0.0.1")
+        assert len(asked) == 3
+        names.close()
+
+    run(test)
+
+
+def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(loop: ManualLoop) -> None:
+        monkeypatch.setattr(socket, "getnameinfo", lambda address, flags: ("x.y", "0"))
+        monkeypatch.setattr(resolver, "MAX_CACHED", 3)
+        names = NameResolver(loop)
+        for number in range(10):
+            await names.peer_name(f"10.0.0.{number}")
+            assert len(names._peers) <= 3
+        names.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("found, confirmed", [(["10.0.0.1"], True), (["10.0.0.2"], False), ([], False)])
+def test_a_name_is_believed_if_it_leads_back(
+    monkeypatch: pytest.MonkeyPatch, found: List[str], confirmed: bool
+) -> None:
+    def look_up(host: str, port: int, **_options: object) -> List[Any]:
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, "no name")
+        return [(socket.AF_INET, 1, 6, "", (address, port)) for address in found]
+
+    async def test(loop: ManualLoop) -> None:
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        names = NameResolver(loop)
+        assert await names.is_confirmed("node1", "10.0.0.1") is confirmed
+        names.close()
+
+    run(test)
