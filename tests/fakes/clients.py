@@ -109,8 +109,12 @@ class Site:
 
 
 class Resets(ResetCommands):
+    """Remembers what was to be reset."""
+
     def __init__(self) -> None:
         self.asked: List[str] = []
+
+    configured = False  # type: ignore[assignment]
 
     def reset(self, console: SharedConsole, client: Client) -> None:
         self.asked.append(f"{console.name} by {client.user}")
