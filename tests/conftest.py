@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import select
 from pathlib import Path
 from typing import Dict, Iterator, Set
 
@@ -14,6 +15,9 @@ import pytest
 pytest.register_assert_rewrite(
     "tests.fakes.daemons", "tests.fakes.devices", "tests.fakes.files", "tests.fakes.sessions", "tests.fakes.sites"
 )
+
+GRACE_SECONDS = 5.0
+"""For a process that is ending when its test is over; one that stays that long does not mean to."""
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -56,11 +60,18 @@ def _descriptors() -> Dict[int, str]:
 
 
 def _reap(pid: int) -> bool:
-    """Whether the process has ended; an orphan has nobody else to ask for its status."""
+    """Whether the process has ended, or is about to; an orphan has nobody else to ask for its status."""
     try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        select.select([fd], [], [], GRACE_SECONDS)
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:
         return True
+    finally:
+        os.close(fd)
 
 
 def _command_line(pid: int) -> str:

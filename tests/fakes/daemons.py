@@ -119,6 +119,10 @@ class Daemon:
     def is_running(self) -> bool:
         return self._process.poll() is None
 
+    def wait_for_end(self) -> None:
+        """Until it has ended by itself."""
+        self._process.wait(PATIENCE_SECONDS)
+
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
 

@@ -167,9 +167,9 @@ def test_a_broadcast_reaches_all_its_consoles_and_hears_none(tmp_path: Path) -> 
         watcher = site.session(MONITOR, user="mail", tty="")
         client = site.session(BROADCAST)
         client.send(b"Z\xff\xff1.")
-        keys = first_node.receive_until(b"."), second_node.receive_until(b".")
+        keys = [first_node.receive_until(b"."), second_node.receive_until(b".")]
         client.send(b"\xffD")
-        keys += first_node.receive_until(b"\x7f"), second_node.receive_until(b"\x7f")
+        keys += [first_node.receive_until(b"\x7f"), second_node.receive_until(b"\x7f")]
         client.send(b"\xffL\xffF\xffJ\xffM")
         first_node.send(b"unheard")
         watcher.receive_until(b"unheard")
