@@ -5,6 +5,7 @@ Everything here happens before any thread or event loop exists.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -37,7 +38,8 @@ class Starter:
 
     def _tell(self, data: bytes) -> None:
         if self._pipe is not None:
-            os.write(self._pipe, data)
+            with contextlib.suppress(BrokenPipeError):  # whoever waited has been interrupted
+                os.write(self._pipe, data)
             os.close(self._pipe)
             self._pipe = None
 
