@@ -57,8 +57,10 @@ def signal_daemon(options: StartOptions, number: int) -> int:
     Returns the exit status. Raises ``FatalError`` if there is no such daemon.
     """
     fd = configlock.open_configuration(options.config)
-    log = DaemonLog()
-    pid = configlock.lock_owner(fd) or _pid_from_files(options, fd, log)
+    try:
+        pid = configlock.lock_owner(fd) or _pid_from_files(options, fd, DaemonLog())
+    finally:
+        os.close(fd)
     problem = f'Configuration "{options.config}" does not appear to be active'
     if not pid or pid <= 1:
         raise FatalError(problem)
