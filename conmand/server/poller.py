@@ -1,11 +1,11 @@
 """Reading the consoles that nobody watches in batches, instead of waking up for every line.
 
 A wake-up costs more than a line: at 10,000 lines a second, one by one, the daemon spends most of its time falling
-asleep and getting up. Almost all consoles are only logged at any moment, and a log may be ten milliseconds late. So
+asleep and getting up. Almost all consoles are only logged at any moment, and a log may be twenty milliseconds late. So
 their descriptors are in an epoll set of their own. When the first one of them speaks they are read at once; after that
-the set is looked at every ten milliseconds, with all that has come until then, and only when a look finds nothing does
-the event loop wait for it again. Floods are read without a pause, and consoles with a client by the loop itself, at
-once: keys must echo.
+the set is looked at every twenty milliseconds, with all that has come until then, and only when a look finds nothing
+does the event loop wait for it again. Floods are read without a pause, and consoles with a client by the loop itself,
+at once: keys must echo.
 """
 
 from __future__ import annotations
@@ -13,21 +13,24 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-from typing import Dict, Optional
+import stat
+from typing import Dict, List, Optional
 
 from conmand.consoles.base import READ_BYTES, Readable
 
-BATCH_SECONDS = 0.010
+BATCH_SECONDS = 0.020
 """How long what a console says may wait unread, in its kernel buffer."""
 
 FLOOD_BYTES = 4095
 """A read of this size may have emptied a full buffer (a terminal's has 4 KiB): the set is looked at again at once."""
 
-MAX_EVENTS = 256
+MAX_EVENTS = 64
 """Consoles read in a row; between two such rows the loop serves everybody else."""
 
 
 _read = os.read
+_READABLE = select.EPOLLIN
+_CLOSED = select.EPOLLRDHUP
 
 
 class BatchPoller:
@@ -37,12 +40,17 @@ class BatchPoller:
         self._loop = loop
         self._epoll = select.epoll()
         self._readers: Dict[int, Readable] = {}
+        self._unfinished: List[int] = []  # have more to read, or their end
         self._next_look: Optional[asyncio.Handle] = None
         self._wait_for_events()
 
     def add(self, fd: int, reader: Readable) -> None:
         self._readers[fd] = reader
-        self._epoll.register(fd, select.EPOLLIN)
+        # A socket tells of each change once, which spares the kernel a second look at it. Then a read that may have
+        # left something behind has to be followed by another. A terminal hands out its input in pieces as it likes,
+        # and so has to tell as long as there is any.
+        once = select.EPOLLET if stat.S_ISSOCK(os.fstat(fd).st_mode) else 0
+        self._epoll.register(fd, _READABLE | _CLOSED | once)
 
     def remove(self, fd: int) -> None:
         """Nothing happens if ``fd`` is not in the set; it must not have been closed."""
@@ -67,7 +75,10 @@ class BatchPoller:
         events = self._epoll.poll(0, MAX_EVENTS)
         readers = self._readers
         flood = len(events) == MAX_EVENTS
-        for fd, _mask in events:
+        if self._unfinished:
+            events += [(fd, 0) for fd in self._unfinished]
+            self._unfinished = []
+        for fd, mask in events:
             reader = readers.get(fd)
             if reader is None:
                 continue  # another reader of this batch has removed it
@@ -79,7 +90,10 @@ class BatchPoller:
                 self._end(fd, reader, error)
                 continue
             if data:
-                if len(data) >= FLOOD_BYTES:
+                if mask != _READABLE or len(data) == READ_BYTES:
+                    self._unfinished.append(fd)
+                    flood = True
+                elif len(data) >= FLOOD_BYTES:
                     flood = True
                 try:
                     reader.received(data)

@@ -8,7 +8,7 @@ from typing import List
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conmand.proto.replay import REPLAY_BYTES, ReplayRing
+from conmand.proto.replay import REPLAY_BYTES, SMALL_BYTES, ReplayRing
 
 sizes = st.one_of(st.integers(0, 300), st.integers(REPLAY_BYTES - 2, REPLAY_BYTES + 2), st.integers(0, 20000))
 
@@ -37,14 +37,24 @@ def test_tail_does_not_consume() -> None:
     assert ring.tail() == ring.tail() == b"text"
 
 
-def test_a_full_ring_takes_hardly_more_memory_than_its_bytes() -> None:
+def test_a_ring_that_holds_little_takes_little_memory() -> None:
     ring = ReplayRing()
-    assert _memory(ring) < 200
-    for _ in range(1000):
-        ring.append(b"0123456789" * 10)
-        assert _memory(ring) < 4096 + 600  # the most is just before it is full for the first time
-    assert _memory(ring) < 4096 + 200
+    ring.append(b"x" * SMALL_BYTES)
+    assert sys.getsizeof(ring) + sys.getsizeof(ring.tail()) < SMALL_BYTES + 200
 
 
-def _memory(ring: ReplayRing) -> int:
-    return sys.getsizeof(ring) + sys.getsizeof(ring._file) + sys.getsizeof(ring._next)
+def test_a_ring_that_has_gone_leaves_nothing_to_the_next() -> None:
+    ring = ReplayRing()
+    ring.append(b"old" * REPLAY_BYTES)
+    del ring
+    ring = ReplayRing()
+    ring.append(b"new" * 300)
+    assert ring.tail() == b"new" * 300
+
+
+def test_rings_do_not_touch_each_other() -> None:
+    rings = [ReplayRing() for _ in range(600)]  # more than a block of slots
+    for number, ring in enumerate(rings):
+        ring.append(b"%04d" % number * 2000)
+    for number, ring in enumerate(rings):
+        assert ring.tail() == b"%04d" % number * (REPLAY_BYTES // 4)
