@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 from pathlib import Path
@@ -44,6 +45,15 @@ def installed_program(name: str) -> Path:
     if found is None:
         _missing(f"cannot run {name}: it is not installed")
     return Path(found or "")
+
+
+def installed_library(name: str) -> str:
+    """A shared library (``libipmiconsole.so.2``); as ``original_conmand``."""
+    try:
+        ctypes.CDLL(name)
+    except OSError as error:
+        _missing(f"cannot load {name}: {error}")
+    return name
 
 
 def _missing(reason: str) -> None:

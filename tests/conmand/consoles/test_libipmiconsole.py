@@ -1,0 +1,162 @@
+"""The binding: what reaches the library, over a pretended one; and what only the real one can show."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+from typing import Any, Dict, List
+
+import pytest
+
+from conmand.config.model import IpmiOptions
+from conmand.consoles import libipmiconsole
+from conmand.consoles.libipmiconsole import SONAME, Library, LibraryError, LibraryMissing, Status, is_installed
+from tests.fakes.daemons import environment
+from tests.fakes.peers import installed_library
+
+DEFAULT = 0xFFFFFFFF
+
+
+class Function:
+    """One function of a pretended library: records its arguments, returns ``result``."""
+
+    def __init__(self, result: object = 0) -> None:
+        self.result = result
+        self.calls: List[Any] = []
+        self.restype: Any = None
+        self.argtypes: List[Any] = []
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.calls.append(arguments)
+        return self.result
+
+
+class FakeCDLL:
+    def __init__(self, _name: str, use_errno: bool = False) -> None:
+        results = {"ctx_create": 7, "ctx_errormsg": b"password invalid", "ctx_fd": 9, "ctx_status": 3}
+        self.functions: Dict[str, Function] = {}
+        for name in ("engine_init", "engine_submit", "engine_teardown", "ctx_generate_break", "ctx_destroy", *results):
+            self.functions[name] = Function(results.get(name, 0))
+            setattr(self, f"ipmiconsole_{name}", self.functions[name])
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeCDLL:
+    library = FakeCDLL("")
+    monkeypatch.setattr(libipmiconsole.ctypes, "CDLL", lambda name, use_errno=False: library)
+    return library
+
+
+def configuration(fake: FakeCDLL, options: IpmiOptions, **protocol: int) -> Any:
+    Library().context("127.0.0.1", options, protocol)
+    ((_host, ipmi, *_rest),) = fake.functions["ctx_create"].calls
+    return ipmi._obj
+
+
+def test_what_is_not_configured_is_left_to_the_librarys_configuration(fake: FakeCDLL) -> None:
+    ipmi = configuration(fake, IpmiOptions())
+    assert (ipmi.username, ipmi.password, ipmi.k_g, ipmi.k_g_len) == (None, None, None, 0)
+    assert (ipmi.privilege_level, ipmi.cipher_suite_id, ipmi.workaround_flags) == (-1, -1, DEFAULT)
+    ((host, _ipmi, protocol, engine),) = fake.functions["ctx_create"].calls
+    assert host == b"127.0.0.1"
+    assert bytes(protocol._obj) == bytes(7 * 4)
+    assert bytes(engine._obj) == b"\xff" * 12
+
+
+def test_all_options_reach_the_library_and_a_k_g_keeps_its_nul_bytes(fake: FakeCDLL) -> None:
+    kg = b"k\0g\0\0"
+    ipmi = configuration(fake, IpmiOptions(b"admin", b"secret", kg, 0, 0, 0))
+    assert (ipmi.username, ipmi.password, ipmi.k_g_len) == (b"admin", b"secret", 5)
+    pointer = ctypes.cast(ctypes.addressof(ipmi) + type(ipmi).k_g.offset, ctypes.POINTER(ctypes.c_void_p))
+    assert ctypes.string_at(pointer[0], ipmi.k_g_len) == kg
+    assert (ipmi.privilege_level, ipmi.cipher_suite_id, ipmi.workaround_flags) == (0, 0, 0)
+    assert "secret" not in repr(ipmi)
+
+
+def test_protocol_times_can_be_set_by_name(fake: FakeCDLL) -> None:
+    configuration(fake, IpmiOptions(), session_timeout_len=1000)
+    ((_host, _ipmi, protocol, _engine),) = fake.functions["ctx_create"].calls
+    assert protocol._obj.session_timeout_len == 1000
+
+
+def test_the_engines_call_reaches_the_one_who_submitted_and_nobody_after_destroy(fake: FakeCDLL) -> None:
+    library = Library()
+    called: List[str] = []
+    first, second = (library.context("127.0.0.1", IpmiOptions()) for _ in range(2))
+    first.submit(lambda: called.append("first"))
+    second.submit(lambda: called.append("second"))
+    second.destroy()
+    for _context, callback, number in fake.functions["engine_submit"].calls:
+        callback(number)
+        callback(number)  # the library promises to call once; twice does no harm either
+    assert called == ["first"]
+    assert first.status() is Status.ESTABLISHED
+    assert first.fd() == 9
+    assert first.generate_break()
+    first.destroy()
+    assert fake.functions["ctx_destroy"].calls == [(7,), (7,)]
+
+
+def test_failures_are_told_in_the_librarys_words(fake: FakeCDLL) -> None:
+    library = Library()
+    context = library.context("127.0.0.1", IpmiOptions())
+    fake.functions["engine_submit"].result = -1
+    with pytest.raises(LibraryError, match="^password invalid$"):
+        context.submit(lambda: None)
+    fake.functions["ctx_fd"].result = -1
+    with pytest.raises(LibraryError, match="^password invalid$"):
+        context.fd()
+    fake.functions["ctx_generate_break"].result = -1
+    assert not context.generate_break()
+    fake.functions["ctx_create"].result = None
+    ctypes.set_errno(24)
+    with pytest.raises(LibraryError, match="^Too many open files$"):
+        library.context("127.0.0.1", IpmiOptions())
+    fake.functions["engine_init"].result = -1
+    ctypes.set_errno(12)
+    with pytest.raises(LibraryError, match="^Cannot allocate memory$"):
+        library.start_engine(1)
+    context.destroy()
+
+
+def test_a_missing_library_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libipmiconsole, "SONAME", "libnothing.so.9")
+    assert not is_installed()
+    with pytest.raises(LibraryMissing, match=r"cannot load libnothing\.so\.9, install libipmiconsole2 \(Debian\)"):
+        Library()
+
+
+def test_every_function_exists_in_the_real_library() -> None:
+    installed_library(SONAME)
+    Library()
+
+
+_UNKNOWN_NAME = """\
+import os
+from conmand.config.model import IpmiOptions
+from conmand.consoles.libipmiconsole import Library, LibraryError
+library = Library()
+library.start_engine(1)
+context = library.context("1.2.3.4.5", IpmiOptions())
+try:
+    context.submit(lambda: None)
+except LibraryError as error:
+    os.fstat(0)
+    print(error)
+context.destroy()
+library.stop_engine()
+"""
+
+
+def test_descriptor_0_survives_an_unknown_name() -> None:
+    """FreeIPMI 1.6.10 closes it. In a process of its own: the engine has threads."""
+    installed_library(SONAME)
+    done = subprocess.run(
+        [sys.executable, "-c", _UNKNOWN_NAME],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    assert done.stdout == b"hostname invalid\n"
