@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import enum
 import os
-from typing import Callable, Optional, Protocol
+from typing import TYPE_CHECKING, Callable, Optional, Protocol
 
 from conmand.config.model import ConsoleSettings, LogLevel
 from conmand.proto.backoff import Backoff
+
+if TYPE_CHECKING:
+    from conmand.consoles.ipmi_engine import SolEngine
 
 READ_BYTES = 65536
 """One read takes at most this much. The original reads 8191; a flood then costs eight times the wake-ups."""
@@ -109,12 +112,14 @@ class Services:
         children: Children,
         resolver: Resolver,
         watcher: SocketWatcher,
+        ipmi: Optional[SolEngine] = None,
     ) -> None:
         self.loop = loop
         self.poller = poller
         self.children = children
         self.resolver = resolver
         self.watcher = watcher
+        self.ipmi = ipmi  # only where a configuration has IPMI consoles
 
 
 class Console:

@@ -1,31 +1,112 @@
-"""IPMI consoles (``dev="ipmi:HOST"``). Their configuration is complete; connecting them is not built yet.
+"""IPMI consoles (``dev="ipmi:HOST"``): a BMC's serial-over-LAN session, through ``ipmi_engine``. No process, no relay.
 
-Until then such a console stays down and says why, at start and to each client, and everything else runs. Device scripts
-(``ipmitool_exp.py``) reach the same BMCs today.
+Their breaks and their keys go different ways to the library: a break may overtake keys that were typed just before it.
 """
 
 from __future__ import annotations
 
-from conmand.config.model import IpmiDevice, LogLevel
-from conmand.consoles.base import Console, State
+import asyncio
+import random
+from typing import Optional
 
-REASON = "native IPMI consoles are not supported yet; use the ipmitool device script"
+from conmand.config.model import ConsoleSettings, IpmiDevice, LogLevel
+from conmand.consoles.base import DescriptorConsole, Services, Sink, State
+from conmand.consoles.ipmi_engine import ConnectFailed, EngineUnavailable, NoContext, SolSession
+from conmand.proto.backoff import Backoff
+
+JITTER = 0.1
+"""Each delay is longer by up to this part of it, at random: consoles that failed together do not return together."""
+
+RELAPSES = (1, 60, 60, 0)
+"""Delays before a session that was lost is opened again: at once after 60 s or more, else 1 s, doubling to 60 s. The
+original never waits, so that two daemons that steal a session from each other do so as fast as the network allows."""
 
 
-class IpmiConsole(Console):
-    """Always down."""
+class IpmiConsole(DescriptorConsole):
+    """Opens a lost session again at once; fails to after 60 s, doubling to 1800 s. Source: ConMan 0.3.1."""
 
-    __slots__ = ()
+    __slots__ = ("_session", "_attempt", "_relapses", "_lasted_seconds", "_end_reason")
+
+    retries = (60, 1800, 60, 60)
+
+    def __init__(self, settings: ConsoleSettings, sink: Sink, services: Services) -> None:
+        super().__init__(settings, sink, services)
+        self._session: Optional[SolSession] = None
+        self._attempt: Optional[asyncio.Task[None]] = None
+        self._relapses = Backoff(*RELAPSES)
+        self._lasted_seconds = 0.0  # of the session that was lost last, until another attempt has failed
+        self._end_reason: Optional[str] = None
+
+    @property
+    def _device(self) -> IpmiDevice:
+        device = self.settings.device
+        assert isinstance(device, IpmiDevice)
+        return device
 
     @property
     def label(self) -> str:
-        device = self.settings.device
-        assert isinstance(device, IpmiDevice)
-        return f"<{device.host}>"
+        return f"<{self._device.host}>"
+
+    def stop(self) -> None:
+        if self._attempt is not None:
+            self._attempt.cancel()
+            self._attempt = None
+        super().stop()
 
     def _open(self) -> None:
-        self.state = State.DOWN
-        self.sink.announce(LogLevel.INFO, f"Unable to connect to {self.label} via IPMI for [{self.name}]: {REASON}")
+        self.state = State.PENDING
+        self._attempt = self.services.loop.create_task(self._connect())
 
-    def _shut(self) -> None:
-        pass
+    async def _connect(self) -> None:
+        engine = self.services.ipmi
+        assert engine is not None, "there is one where a configuration has IPMI consoles"
+        try:
+            session = await engine.connect(self._device.host, self._device.options)
+        except ConnectFailed as failure:
+            self._attempt = None
+            self._failed(failure)
+            return
+        self._attempt = None
+        self._session = session
+        self._attach(session.fd)
+        self.sink.announce(LogLevel.INFO, f"Console [{self.name}] connected to {self.label}")
+
+    def _failed(self, failure: ConnectFailed) -> None:
+        reason = f": {failure}" if str(failure) else ""
+        complaint = f"Unable to connect to {self.label} via IPMI for [{self.name}]{reason}"
+        if isinstance(failure, EngineUnavailable):
+            # No later attempt can succeed. Whoever attaches is told again.
+            self.state = State.DOWN
+            self.sink.announce(LogLevel.INFO, complaint)
+            return
+        if isinstance(failure, NoContext):
+            complaint = f"Unable to create IPMI context for [{self.name}]{reason}"
+        self.sink.report(LogLevel.INFO, complaint)
+        self.state = State.DOWN
+        if self._backoff is None:
+            self._backoff = Backoff(*self.retries)
+        self._retry_in(self._backoff.next_delay(self._lasted_seconds))
+        self._lasted_seconds = 0.0
+
+    def _close(self, fd: int) -> None:
+        session, self._session = self._session, None
+        assert session is not None and session.fd == fd, "the descriptor is the session's"
+        self._end_reason = session.close()
+
+    def _lost(self) -> None:
+        if self._end_reason is not None:
+            # The original does not say why.
+            self.sink.report(
+                LogLevel.INFO, f"IPMI session with {self.label} for [{self.name}] ended: {self._end_reason}"
+            )
+        self.sink.announce(LogLevel.INFO, f"Console [{self.name}] disconnected from {self.label}")
+        self.state = State.DOWN
+        self._lasted_seconds = self.services.loop.time() - self.up_since
+        self._retry_in(self._relapses.next_delay(self._lasted_seconds))
+
+    def _retry_in(self, delay_seconds: float) -> None:
+        super()._retry_in(delay_seconds * (1 + random.uniform(0, JITTER)))
+
+    def send_break(self) -> None:
+        if self._session is not None and not self._session.send_break():
+            self.sink.report(LogLevel.WARNING, f"Unable to send serial-break to console [{self.name}]")

@@ -18,8 +18,8 @@ class Backoff:
     IPMI        60    1800     60           60
     ======== ===== ======= ====== ============
 
-    An IPMI console tries a lost connection at once, without asking here; when that attempt fails, it asks with the
-    seconds that the lost connection had been up.
+    An IPMI console tries a lost connection again soon, without asking this row; when that attempt fails, it asks with
+    the seconds that the lost connection had been up.
     """
 
     __slots__ = ("_after_stable", "_first", "_maximum", "_next", "_stable")

@@ -13,12 +13,12 @@ import time
 import traceback
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Coroutine, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Coroutine, Dict, List, Optional, Sequence
 
 from conman import __version__
 from conmand.config import specifiers
 from conmand.config.errors import ExpansionTooLong
-from conmand.config.model import Configuration, ConsoleSettings
+from conmand.config.model import Configuration, ConsoleSettings, Device, IpmiDevice
 from conmand.consoles.base import Services
 from conmand.server.children import ChildReaper
 from conmand.server.client import ClientContext
@@ -35,6 +35,9 @@ from conmand.server.poller import BatchPoller
 from conmand.server.process_setup import ServiceManager
 from conmand.server.reset import ResetCommands
 from conmand.server.resolver import NameResolver
+
+if TYPE_CHECKING:
+    from conmand.consoles.ipmi_engine import SolEngine
 
 CHILDREN_SECONDS = 2.0
 """At the end, for programs that saw their input close, and again for those that were sent SIGTERM."""
@@ -101,7 +104,8 @@ class Daemon:
         self._watcher = PathWatcher(self._loop, self._log.error)
         self._log_files = LogFiles(self._loop)
         self._poller = BatchPoller(self._loop)
-        services = Services(self._loop, self._poller, self._children, self._resolver, self._watcher)
+        self._ipmi = self._start_ipmi_engine()
+        services = Services(self._loop, self._poller, self._children, self._resolver, self._watcher, self._ipmi)
         clock, budget = LogClock(), BacklogBudget()
         self._consoles: Dict[str, SharedConsole] = {}
         self._logs: List[ConsoleLog] = []
@@ -120,8 +124,26 @@ class Daemon:
             ClientContext(self._loop, self._log, self._resets, lambda client: None),
             keepalive=server.keepalive,
             tcpwrappers=server.tcpwrappers,
-            max_clients=max_clients(len(self._consoles)),
+            max_clients=max_clients([settings.device for settings in self._configuration.consoles]),
         )
+
+    def _start_ipmi_engine(self) -> Optional[SolEngine]:
+        consoles = sum(isinstance(settings.device, IpmiDevice) for settings in self._configuration.consoles)
+        if not consoles:
+            return None
+        from conmand.consoles.ipmi_engine import start_engine, threads_for
+
+        threads = threads_for(consoles)
+        keep_file_limit = self._configuration.server.nofile != 0
+        engine = start_engine(self._loop, self._resolver, threads, keep_file_limit=keep_file_limit)
+        if engine.problem:
+            self._log.error(f"Unable to start IPMI SOL engine: {engine.problem}")
+        else:
+            self._log.info(
+                f"IPMI SOL engine started with {threads} thread{'' if threads == 1 else 's'} "
+                f"for {consoles} console{'' if consoles == 1 else 's'}"
+            )
+        return engine
 
     def _create_log(self, settings: ConsoleSettings, clock: LogClock, budget: BacklogBudget) -> Optional[ConsoleLog]:
         if settings.log is None:
@@ -222,6 +244,8 @@ class Daemon:
         # 3. Close the devices; programs see the end of their input, which is how ipmitool ends its session in order.
         for console in self._consoles.values():
             console.device.stop()
+        if self._ipmi is not None and not await self._ipmi.stop():
+            self._log.warning("Some BMCs did not confirm the end of their sessions, and will end them by themselves")
         # 4. Write what can be written.
         for log in self._logs:
             log.stop()
@@ -265,12 +289,14 @@ class Daemon:
                 self._log.error(line)
 
 
-def max_clients(consoles: int) -> int:
+def max_clients(devices: Sequence[Device]) -> int:
     """How many clients may be connected, so that consoles and their logs always find descriptors."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if soft == resource.RLIM_INFINITY:
         return MAX_CLIENTS
-    return max(MIN_CLIENTS, min(MAX_CLIENTS, soft - 2 * consoles - RESERVED_DESCRIPTORS))
+    # A device and its log; an IPMI session is five descriptors.
+    needed = sum(6 if isinstance(device, IpmiDevice) else 2 for device in devices)
+    return max(MIN_CLIENTS, min(MAX_CLIENTS, soft - needed - RESERVED_DESCRIPTORS))
 
 
 def daemon_log_path(pattern: str) -> str:

@@ -1,0 +1,284 @@
+"""Serial-over-LAN sessions for the event loop: libipmiconsole's threads, with few sessions being opened at a time.
+
+The engine exists once, in the process that owns the consoles, and only where a configuration has ``ipmi:`` consoles.
+Where it cannot, there still is one, which gives the reason to whoever wants a session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import socket
+import threading
+from collections import deque
+from functools import partial
+from typing import Callable, Deque, Optional, Set, Tuple
+
+from conmand.config.model import IpmiOptions
+from conmand.consoles.base import Resolver
+from conmand.consoles.libipmiconsole import MAX_THREADS, Context, Library, LibraryError, Status
+
+CONSOLES_PER_THREAD = 128
+"""As ConMan 0.3.1 divides them."""
+
+CONNECT_SECONDS = 300.0
+"""The library gives up after a minute by itself; this is for the day it does not. Source: ConMan 0.3.1."""
+
+MAX_OPENING = 128
+TURN_SECONDS = 0.5
+"""So many sessions may be in their opening exchange (about 20 packets) together, but one that takes longer than this
+stands in nobody's way: with half of the BMCs dead, the others come up all the same."""
+
+STOP_SECONDS = 5.0
+"""For the BMCs to confirm the end of their sessions; a session not closed ends at the BMC after a minute or so."""
+
+PORT = 623
+
+PROTOCOL_MILLISECONDS: dict[str, int] = {}
+"""Fields of ``ipmiconsole_protocol_config`` to set; empty leaves all to libipmiconsole.conf(5). Tests cannot wait."""
+
+
+class ConnectFailed(Exception):
+    """There is no session; the text says why, in the library's words where it is the library that says so."""
+
+
+class EngineUnavailable(ConnectFailed):
+    """There will be no session, ever: the library is missing or its engine does not start."""
+
+
+class NoContext(ConnectFailed):
+    """The library has no room for another session: memory or descriptors."""
+
+
+class SolSession:
+    """An open session. ``fd`` is non-blocking, and is closed by ``close``."""
+
+    __slots__ = ("fd", "_context")
+
+    def __init__(self, context: Context, fd: int) -> None:
+        self.fd = fd
+        self._context = context
+
+    def send_break(self) -> bool:
+        """Whether the session took it."""
+        return self._context.generate_break()
+
+    def close(self) -> Optional[str]:
+        """End the session, in order if it is still open. Returns what had ended it before, ``None`` if nothing had."""
+        reason = self._context.error_text()
+        os.close(self.fd)
+        self._context.destroy()
+        return None if reason == "success" else reason
+
+
+class SolEngine:
+    """Opens sessions. ``start_engine`` makes one."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, resolver: Resolver, library: Optional[Library], problem: str = ""
+    ) -> None:
+        self._loop = loop
+        self._resolver = resolver
+        self._library = library
+        self._turns = _Turns(loop, MAX_OPENING, TURN_SECONDS)
+        self._connecting: Set[asyncio.Task[object]] = set()
+        self.problem = problem
+        """Why there are no sessions; empty if there are."""
+
+    async def connect(self, host: str, options: IpmiOptions) -> SolSession:
+        """A session with the BMC ``host``: a name or address, with ``:PORT`` if that is not 623, IPv6 in brackets then.
+
+        Raises ``ConnectFailed``. A session that somebody else has open is taken over: that is what libipmiconsole does.
+        """
+        if self._library is None:
+            raise EngineUnavailable(self.problem)
+        task = asyncio.current_task()
+        assert task is not None, "called from a coroutine"
+        self._connecting.add(task)
+        try:
+            end_of_turn = await self._turns.wait()
+            try:
+                address = await self._numeric_address(host)
+                return await self._open(self._library, address, options)
+            finally:
+                end_of_turn()
+        finally:
+            self._connecting.discard(task)
+
+    async def _numeric_address(self, host: str) -> str:
+        """Looked up here: the library would do so in our thread, and closes descriptor 0 if the name is unknown."""
+        name, port = split_host(host)
+        try:
+            _family, found = (await self._resolver.resolve(name, port))[0]
+        except (OSError, IndexError):
+            raise ConnectFailed("hostname invalid") from None  # the library's words
+        # Not found[0]: that lacks the interface of a link-local address.
+        address, _port = socket.getnameinfo(found, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)  # type: ignore[arg-type]
+        return join_host(address, port)
+
+    async def _open(self, library: Library, address: str, options: IpmiOptions) -> SolSession:
+        settled = self._loop.create_future()
+        try:
+            context = library.context(address, options, PROTOCOL_MILLISECONDS)
+        except LibraryError as error:
+            raise NoContext(str(error)) from None
+        try:
+            context.submit(partial(self._tell_settled, settled))
+            fd = context.fd()
+        except LibraryError as error:
+            context.destroy()
+            raise ConnectFailed(str(error)) from None
+        session = SolSession(context, fd)
+        try:
+            os.set_blocking(fd, False)
+            await asyncio.wait_for(settled, CONNECT_SECONDS)
+        except asyncio.TimeoutError:
+            session.close()
+            raise ConnectFailed(f"libipmiconsole gave no answer for {CONNECT_SECONDS:g} s") from None
+        except BaseException:
+            session.close()
+            raise
+        if context.status() is not Status.ESTABLISHED:
+            raise ConnectFailed(session.close() or "")
+        return session
+
+    def _tell_settled(self, settled: asyncio.Future[None]) -> None:
+        """Runs in a thread of the engine, which may outlive the loop by a moment."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(_set, settled)
+
+    async def stop(self) -> bool:
+        """Give up the sessions that are being opened, and wait until the BMCs have confirmed the end of the others.
+
+        Returns whether they have, within ``STOP_SECONDS``.
+        """
+        library, self._library = self._library, None
+        if library is None:
+            return True
+        self.problem = "the daemon is stopping"
+        connecting = list(self._connecting)
+        for task in connecting:
+            task.cancel()
+        await asyncio.gather(*connecting, return_exceptions=True)
+        stopped = self._loop.create_future()
+
+        def stop() -> None:
+            library.stop_engine()
+            self._tell_settled(stopped)
+
+        # Not a thread of a pool: the interpreter would wait for it at its end.
+        threading.Thread(target=stop, name="end of IPMI sessions", daemon=True).start()
+        try:
+            await asyncio.wait_for(stopped, STOP_SECONDS)
+        except asyncio.TimeoutError:
+            return False
+        return True
+
+
+def start_engine(
+    loop: asyncio.AbstractEventLoop,
+    resolver: Resolver,
+    threads: int,
+    *,
+    keep_file_limit: bool,
+    load: Callable[[], Library] = Library,
+) -> SolEngine:
+    """Load the library and start its engine. Never raises: see ``SolEngine.problem``.
+
+    The library raises the limit of open files as far as it goes; ``keep_file_limit`` undoes that, where the
+    configuration sets the limit.
+    """
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        library = load()
+        library.start_engine(threads)
+    except LibraryError as error:
+        return SolEngine(loop, resolver, None, str(error))
+    if keep_file_limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    return SolEngine(loop, resolver, library)
+
+
+def threads_for(consoles: int) -> int:
+    return min(MAX_THREADS, -(-consoles // CONSOLES_PER_THREAD))
+
+
+def split_host(text: str) -> Tuple[str, int]:
+    """``HOST``, ``HOST:PORT``, ``[ADDRESS]``, ``[ADDRESS]:PORT`` or an IPv6 address, as host and port.
+
+    What is none of them is all host, and then unknown to the resolver.
+    """
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if bracket and not rest:
+            return host, PORT
+        port = _port(rest[1:])
+        if rest.startswith(":") and port is not None:
+            return host, port
+    elif text.count(":") == 1:
+        host, _colon, digits = text.partition(":")
+        port = _port(digits)
+        if host and port is not None:
+            return host, port
+    return text, PORT
+
+
+def _port(digits: str) -> Optional[int]:
+    return int(digits) if digits.isascii() and digits.isdigit() and 0 < int(digits) < 65536 else None
+
+
+def join_host(address: str, port: int) -> str:
+    """A numeric address as libipmiconsole takes it: brackets around an IPv6 one if a port follows, and only then."""
+    if port == PORT:
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class _Turns:
+    """At most ``limit`` at a time, in order of arrival; a turn that lasts longer than ``seconds`` counts no more."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, seconds: float) -> None:
+        self._loop = loop
+        self._free = limit
+        self._seconds = seconds
+        self._waiting: Deque[asyncio.Future[None]] = deque()
+
+    async def wait(self) -> Callable[[], None]:
+        """Returns what ends the turn; calling it twice does no harm."""
+        if self._free:
+            self._free -= 1
+        else:
+            mine = self._loop.create_future()
+            self._waiting.append(mine)
+            try:
+                await mine
+            except asyncio.CancelledError:
+                if not mine.cancelled():
+                    self._end()  # it was our turn, just when we left
+                raise
+        timer = self._loop.call_later(self._seconds, lambda: end())
+        ended = False
+
+        def end() -> None:
+            nonlocal ended
+            if not ended:
+                ended = True
+                timer.cancel()
+                self._end()
+
+        return end
+
+    def _end(self) -> None:
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():  # those that have left are still in the queue
+                waiting.set_result(None)
+                return
+        self._free += 1
