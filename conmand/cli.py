@@ -16,7 +16,7 @@ from conmand.server.daemonlog import prefix
 
 DEFAULT_CONFIG = "/etc/conman.conf"
 FEATURES = ("TCP-WRAPPERS", "PYTHON")
-"""As the original names what it was built with; the last is ours."""
+"""As the original names what it was built with; the last is ours. FREEIPMI comes before them, where its library is."""
 
 _SHORT_OPTIONS = "c:FhkLp:P:qrvVz"
 _LONG_OPTIONS = ["check="]
@@ -160,7 +160,10 @@ def _fail(text: str) -> int:
 
 
 def _version(_program: str) -> str:
-    return " ".join([f"conman-{__version__}", *FEATURES]) + "\n"
+    from conmand.consoles import libipmiconsole
+
+    freeipmi = ["FREEIPMI"] if libipmiconsole.is_installed() else []
+    return " ".join([f"conman-{__version__}", *freeipmi, *FEATURES]) + "\n"
 
 
 _ANSWERS = {"h": lambda program: HELP % program, "L": lambda program: LICENSE, "V": _version}
