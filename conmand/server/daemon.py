@@ -32,7 +32,7 @@ from conmand.server.log_files import BATCH, LogFiles, stamp_at_intervals
 from conmand.server.matching import Matcher
 from conmand.server.pidfile import PidFile
 from conmand.server.poller import BatchPoller
-from conmand.server.process_setup import ServiceManager
+from conmand.server.process_setup import ServiceManager, release_signals
 from conmand.server.reset import ResetCommands
 from conmand.server.resolver import NameResolver
 
@@ -187,6 +187,7 @@ class Daemon:
         self._loop.add_signal_handler(signal.SIGHUP, self._asked_to_reconfigure)
         for number in (signal.SIGQUIT, signal.SIGABRT):
             self._loop.add_signal_handler(number, self._terminate, number)
+        release_signals()
 
     def _asked_to_stop(self, number: int) -> None:
         if not self._stopping.done():

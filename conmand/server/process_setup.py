@@ -74,6 +74,19 @@ def _wait_for_word(pipe: int) -> NoReturn:
     os._exit(1)
 
 
+_HELD_SIGNALS = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
+
+
+def hold_signals() -> None:
+    """Let signals wait until the running daemon can act on them: once there is a pid file, it may be sent one."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_SIGNALS)
+
+
+def release_signals() -> None:
+    """Before the first child or thread is started, which would inherit the mask."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_SIGNALS)
+
+
 def clean_environment() -> None:
     """Leave exactly what the original leaves its children: no ``HOME``, no ``LANG``, nothing of the user's shell."""
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}

@@ -125,6 +125,7 @@ class _Startup:
         self._configuration = self._read_configuration()
         self._server = self._configuration.server
         self._pid_file = pidfile.PidFile(self._server.pidfile)
+        process_setup.hold_signals()
         self._warn(self._pid_file.write())
         process_setup.set_core_limit(self._server.coredump)
         process_setup.clean_environment()
