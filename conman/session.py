@@ -74,8 +74,8 @@ class Session:
                     if not self._closed_by_user:
                         self._show(self._keyboard.status("terminated by server"))
                 except Terminated:
-                    self._terminal.restore(at_once=True)
                     self._show_if_possible(self._keyboard.status("terminated by signal"))
+                    self._terminal.restore(at_once=True)
         finally:
             signals.give_back()
             self._sock.close()
@@ -151,7 +151,7 @@ class Session:
         self._flush_screen()
 
     def _show_if_possible(self, text: bytes) -> None:
-        """Our last words, on a terminal that may have gone away or be stuck, and whose newlines are cooked again."""
+        """Our last words, on a terminal that may have gone away or be stuck."""
         self._to_screen = memoryview(b"")
         with contextlib.suppress(OSError):
             if select.select([], [STDOUT], [], 0)[1]:
