@@ -34,7 +34,7 @@ class Credentials(Record):
 class _Record(Record):
     line: int
     host: bytes
-    user: bytes | None  # None: the line has one field, and matches no user
+    user: bytes | None  # None: the line has one field, or none
     password: Secret | None
     kg: Secret | None
 
@@ -47,7 +47,7 @@ class PasswordFile:
         self._records = [
             _record(number, line)
             for number, line in enumerate(_LINE_END.split(contents), 1)
-            if line.strip(_BLANKS) and not _COMMENT.match(line)
+            if not _COMMENT.match(line)
         ]
         self.warnings: list[str] = []
 
@@ -59,11 +59,12 @@ class PasswordFile:
         """
         text = host.decode("latin-1")
         for record in self._records:
-            if record.user is None or (user is not None and record.user != user):
+            # To the original a missing field is an empty one, so that even a blank line is a record for the empty user.
+            if record.user is None if user is None else (record.user or b"") != user:
                 # Its expression decides nothing; but say once that it is wrong.
                 self._matches(record, text)
             elif self._matches(record, text):
-                return Credentials(record.user, record.password, record.kg)
+                return Credentials(record.user or b"", record.password, record.kg)
         return None
 
     def _matches(self, record: _Record, host: str) -> bool:

@@ -58,6 +58,8 @@ EXAMPLES = [
     (b"\x0b#n1:admin:a\n:admin:b", b"n1", b"admin", b"b", None),
     (b"n1:admin:a\x1ab", b"n1", b"admin", b"a\x1ab", None),
     (b"\xef\xbb\xbfn1:admin:a\n:admin:b", b"n1", b"admin", b"b", None),
+    (b"\nn1::pw", b"n1", b"", None, None),  # a blank line is a record for any host and the empty user
+    (b"n1\nn1::pw", b"n1", b"", None, None),
     (b"n1:admin:\xe9\xff", b"n1", b"admin", b"\xe9\xff", None),
 ]
 
