@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getopt
 import os
+import re
 import signal
 import sys
 from dataclasses import replace
@@ -145,13 +146,9 @@ def _port(text: Optional[str]) -> Optional[int]:
     """Strict, where the original's atoi(3) makes 0 of a typing error and a large port is taken modulo 65536 (E3)."""
     if text is None:
         return None
-    try:
-        port = int(text)
-    except ValueError:
-        port = -1
-    if not 0 <= port <= 65535:
+    if not re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) or int(text) > 65535:
         raise _UsageError(f'invalid port "{text}"')
-    return port
+    return int(text)
 
 
 def _fail(text: str) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import List, Sequence, Tuple
+from typing import Deque, Sequence, Set
 
 from conmand.server.console_log import ConsoleLog, Opened
 
@@ -18,46 +20,90 @@ HUNG_SECONDS = 10.0
 
 
 class LogFiles:
+    """Opens logs, each by one thread at a time: a second opening of a file that is being opened waits for the first.
+
+    A thread that hangs in one log keeps neither the others of its batch nor the daemon's end waiting.
+    """
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="logs")
-        self._opening: set[asyncio.Future[None]] = set()
+        self._being_opened: Set[ConsoleLog] = set()
+        self._to_open_again: Set[ConsoleLog] = set()
+        self._all_opened = asyncio.Event()
+        self._closed = False
 
     async def open(self, logs: Sequence[ConsoleLog], *, truncate: bool = False) -> None:
         """Open ``logs`` and return when they are, or when it takes so long that something must hang."""
         if not logs:
             return
-        opening = asyncio.ensure_future(self._open(list(logs), truncate))
-        self._opening.add(opening)
-        opening.add_done_callback(self._opening.discard)
+        waiting = deque(logs)
+        opening = self._submit(waiting, truncate)
         await asyncio.wait([opening], timeout=HUNG_SECONDS)
-
-    async def _open(self, logs: List[ConsoleLog], truncate: bool) -> None:
-        def open_all() -> List[Tuple[ConsoleLog, Opened]]:
-            return [(log, log.open_file(truncate=truncate)) for log in logs]
-
-        for log, result in await self._loop.run_in_executor(self._threads, open_all):
-            log.opened(result)
+        if not opening.done():
+            self._pass_over_hung(waiting, truncate)
 
     async def reopen(self, logs: Sequence[ConsoleLog]) -> None:
         """Close and open every log, its name expanded anew; what its console says between goes to the new file."""
         for start in range(0, len(logs), BATCH):
-            batch = logs[start : start + BATCH]
-            for log in batch:
-                # Before the open: closing any descriptor of a file ends our locks on it, and it may be the same file.
-                log.close_file()
-            await self.open(batch)
+            await self.open(logs[start : start + BATCH])
 
     def retry(self, log: ConsoleLog) -> None:
         """Try to open one log again, without waiting for it."""
-        opening = asyncio.ensure_future(self._open([log], False))
-        self._opening.add(opening)
-        opening.add_done_callback(self._opening.discard)
+        self._submit(deque([log]), truncate=False)
+
+    async def all_opened(self) -> None:
+        """Wait until no log is being opened."""
+        while self._being_opened:
+            self._all_opened.clear()
+            await self._all_opened.wait()
 
     def close(self) -> None:
-        for opening in list(self._opening):
-            opening.cancel()
+        self._closed = True
         self._threads.shutdown(wait=False)
+
+    def _submit(self, waiting: Deque[ConsoleLog], truncate: bool) -> asyncio.Future[None]:
+        """Let a thread open the logs in ``waiting``, which it empties."""
+        for log in list(waiting):
+            if log in self._being_opened:
+                self._to_open_again.add(log)
+                waiting.remove(log)
+            else:
+                self._being_opened.add(log)
+                # Before the open: closing any descriptor of a file ends our locks on it, and it may be the same file.
+                log.close_file()
+        return self._loop.run_in_executor(self._threads, self._open_all, waiting, truncate)
+
+    def _open_all(self, waiting: Deque[ConsoleLog], truncate: bool) -> None:
+        """Runs in a thread."""
+        while True:
+            try:
+                log = waiting.popleft()
+            except IndexError:
+                return
+            result = log.open_file(truncate=truncate)
+            # The loop may have ended while this thread hung.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._opened, log, result)
+
+    def _opened(self, log: ConsoleLog, result: Opened) -> None:
+        self._being_opened.discard(log)
+        log.opened(result)
+        if log in self._to_open_again and not self._closed:
+            self._to_open_again.discard(log)
+            self.retry(log)
+        if not self._being_opened:
+            self._all_opened.set()
+
+    def _pass_over_hung(self, waiting: Deque[ConsoleLog], truncate: bool) -> None:
+        """Give those behind a log that hangs to another thread."""
+        rest: Deque[ConsoleLog] = deque()
+        with contextlib.suppress(IndexError):
+            while True:
+                rest.append(waiting.popleft())
+        self._being_opened.difference_update(rest)
+        if rest:
+            self._submit(rest, truncate)
 
 
 async def stamp_at_intervals(logs: Sequence[ConsoleLog], minutes: int) -> None:

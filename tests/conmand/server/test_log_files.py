@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -100,7 +102,7 @@ def test_a_failing_log_is_opened_by_its_own_timer(tmp_path: Path) -> None:
         assert not log.is_open
         blocker.unlink()
         await loop.advance(1)
-        await asyncio.gather(*files._opening)
+        await files.all_opened()
         assert log.is_open
         log.stop()
         files.close()
@@ -127,8 +129,55 @@ def test_a_log_that_hangs_holds_up_the_start_for_a_time_only(tmp_path: Path) -> 
         assert opening.done()
         log.write(b"meanwhile")
         released.set()
-        await asyncio.gather(*files._opening)
+        await files.all_opened()
         assert (tmp_path / "n1.log").read_bytes().endswith(b".\r\nmeanwhile")
+        log.stop()
+        files.close()
+
+    run(test)
+
+
+def test_logs_behind_one_that_hangs_are_opened_by_another_thread(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        files = LogFiles(loop)
+        released, hanging = threading.Event(), loop.create_future()
+        first, second = logs(loop, files, [tmp_path / "n1.log", tmp_path / "n2.log"])
+
+        def hang() -> str:
+            loop.call_soon_threadsafe(hanging.set_result, None)
+            released.wait()
+            return str(tmp_path / "n1.log")
+
+        first._resolve_path = hang
+        opening = asyncio.ensure_future(files.open([first, second]))
+        await hanging
+        await loop.advance(HUNG_SECONDS)
+        await opening
+        while not second.is_open:
+            await asyncio.sleep(0)
+        assert not first.is_open
+        released.set()
+        await files.all_opened()
+        assert first.is_open
+        for log in (first, second):
+            log.stop()
+        files.close()
+
+    run(test)
+
+
+def test_a_log_asked_for_while_it_is_being_opened_is_opened_once_more_and_stays_locked(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        files = LogFiles(loop)
+        path = tmp_path / "n1.log"
+        (log,) = logs(loop, files, [path])
+        files.retry(log)
+        await files.reopen([log])
+        await files.all_opened()
+        take_lock = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'a'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+        other = subprocess.run([sys.executable, "-c", take_lock, str(path)], stderr=subprocess.DEVNULL, check=False)
+        assert other.returncode != 0
+        assert path.read_bytes().count(b"log opened") == 2  # after the lock: this close ends it
         log.stop()
         files.close()
 
