@@ -32,6 +32,7 @@ NO_CONSOLES = "Found no matching consoles"
 
 _COMMANDS = ("QUERY", "MONITOR", "CONNECT")
 _OPTIONS = ("QUIET", "REGEX", "FORCE", "JOIN", "BROADCAST")  # in the order in which the original's client sends them
+_STATUS = "STATUS"  # no keyword: a bare word that is one cannot be the name of a console
 _KEYWORDS = (
     *_COMMANDS,
     *_OPTIONS,
@@ -100,14 +101,19 @@ class Request:
     force: bool = False
     join: bool = False
     broadcast: bool = False
+    status: bool = False  #: ours, QUERY only: the original's daemon skips it and answers with names alone
 
 
 @dataclass(frozen=True)
 class Ok:
-    """Success: the consoles found, in order, and whether they can be reset. Both empty in answer to a greeting."""
+    """Success: the consoles found, in order, and whether they can be reset. Both empty in answer to a greeting.
+
+    With ``status`` there are no names; a JSON object for each console follows, one per line, up to the end.
+    """
 
     names: Tuple[str, ...] = ()
     reset: bool = False
+    status: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,12 +150,19 @@ def encode_greeting(greeting: Greeting) -> bytes:
 def encode_request(request: Request) -> bytes:
     """The request line with its parts in the order of the original's client."""
     options = [b" OPTION=" + name.encode("ascii") for name in _OPTIONS if getattr(request, name.lower())]
+    if request.status:
+        options.append(b" OPTION=" + _STATUS.encode("ascii"))
     return b"%b%b%b\n" % (request.command.value.encode("ascii"), b"".join(options), _consoles(request.patterns))
 
 
 def encode_ok(names: Iterable[str] = (), reset: bool = False) -> bytes:
     """The answer to a greeting (without arguments) or to a request. It may be of any length (the original: 131071)."""
     return b"OK%b%b\n" % (b" OPTION=RESET" if reset else b"", _consoles(names))
+
+
+def encode_status_ok() -> bytes:
+    """The answer to a QUERY for status; JSON lines follow."""
+    return b"OK OPTION=%b\n" % _STATUS.encode("ascii")
 
 
 def encode_error(code: ErrorCode, message: str, details: Iterable[str] = ()) -> bytes:
@@ -198,7 +211,7 @@ def parse_request(line: bytes) -> Request:
     options = set()
     for key, value in _assignments(tokens, "OPTION", "CONSOLE"):
         if key == "OPTION":
-            options.add(value.keyword)
+            options.add(_option(value))
         else:
             patterns.append(_string(value))
     request = Request(
@@ -209,6 +222,7 @@ def parse_request(line: bytes) -> Request:
         force="FORCE" in options,
         join="JOIN" in options,
         broadcast="BROADCAST" in options,
+        status=_STATUS in options,
     )
     if request.command is not RequestCommand.QUERY and not request.patterns:
         raise ProtocolError(ErrorCode.NO_CONSOLES, NO_CONSOLES)
@@ -235,13 +249,13 @@ def parse_response(line: bytes) -> Union[Ok, ErrorReply]:
 
 def _parse_ok(tokens: Iterator[Token]) -> Ok:
     names: List[str] = []
-    reset = False
+    options = set()
     for key, value in _assignments(tokens, "OPTION", "CONSOLE"):
         if key == "OPTION":
-            reset = reset or value.keyword == "RESET"
+            options.add(_option(value))
         else:
             names.append(_string(value))
-    return Ok(tuple(name for name in names if name), reset)
+    return Ok(tuple(name for name in names if name), "RESET" in options, _STATUS in options)
 
 
 def _tokens(line: bytes, max_tokens: Optional[int] = MAX_REQUEST_TOKENS) -> Iterator[Token]:
@@ -274,6 +288,11 @@ def _assignments(tokens: Iterator[Token], *keys: str) -> Iterator[_Assignment]:
             sign = next(tokens, _NOTHING)
             if sign.kind is TokenKind.PUNCT and sign.raw == b"=":
                 yield _Assignment(token.keyword, next(tokens, _NOTHING))
+
+
+def _option(token: Token) -> str:
+    """The option that ``token`` names, if any, in upper case."""
+    return "" if token.quoted else token.keyword or token.text.upper()
 
 
 def _string(token: Token) -> str:

@@ -128,7 +128,7 @@ class Console:
     Life: ``start`` once, ``stop`` once; between them the console looks after its own connection.
     """
 
-    __slots__ = ("settings", "sink", "services", "state", "up_since", "_backoff", "_timer")
+    __slots__ = ("settings", "sink", "services", "state", "up_since", "down_since", "_backoff", "_timer")
 
     retries: tuple[float, float, float, float] = (60, 1800, 60, 0)
     """First delay, longest delay, uptime that counts as stable, delay after a stable connection; all in seconds."""
@@ -139,6 +139,7 @@ class Console:
         self.services = services
         self.state = State.DOWN
         self.up_since = 0.0
+        self.down_since = services.loop.time()  # failed attempts in between do not count
         self._backoff: Optional[Backoff] = None
         self._timer: Optional[asyncio.TimerHandle] = None
 
@@ -150,6 +151,19 @@ class Console:
     def label(self) -> str:
         """The device as messages show it: ``"PROG"``, ``<HOST:PORT>``, ``"PATH"``."""
         raise NotImplementedError
+
+    @property
+    def state_seconds(self) -> float:
+        """How long the console has been up, or not been up."""
+        since = self.up_since if self.state is State.UP else self.down_since
+        return self.services.loop.time() - since
+
+    @property
+    def retry_seconds(self) -> Optional[float]:
+        """When the next attempt is due; ``None`` if none is planned."""
+        if self.state is not State.DOWN or self._timer is None:
+            return None
+        return max(0.0, self._timer.when() - self.services.loop.time())
 
     def start(self) -> None:
         # While consoles are being started, one after another, a client may come and bring this one up before its turn.
@@ -200,6 +214,8 @@ class Console:
         now = self.services.loop.time()
         up_seconds = now - self.up_since if was_up else 0.0
         self.state = State.DOWN
+        if was_up:
+            self.down_since = now
         if self._backoff is None:
             self._backoff = Backoff(*self.retries)
         self._retry_in(self._backoff.next_delay(up_seconds))

@@ -101,7 +101,8 @@ class IpmiConsole(DescriptorConsole):
             )
         self.sink.announce(LogLevel.INFO, f"Console [{self.name}] disconnected from {self.label}")
         self.state = State.DOWN
-        self._lasted_seconds = self.services.loop.time() - self.up_since
+        self.down_since = self.services.loop.time()
+        self._lasted_seconds = self.down_since - self.up_since
         self._retry_in(self._relapses.next_delay(self._lasted_seconds))
 
     def _retry_in(self, delay_seconds: float) -> None:

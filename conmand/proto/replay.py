@@ -41,7 +41,7 @@ _SLOTS = _Slots()
 class ReplayRing:
     """Keeps the last ``REPLAY_BYTES`` appended bytes: at first as a short string, then in a slot of its own."""
 
-    __slots__ = ("_small", "_block", "_begin", "_next", "_end", "_wrapped")
+    __slots__ = ("_small", "_block", "_begin", "_next", "_end", "_wrapped", "_passed")
 
     def __init__(self) -> None:
         self._small = b""
@@ -50,6 +50,12 @@ class ReplayRing:
         self._next = 0  # where the next byte goes; the oldest one is there once the ring has wrapped
         self._end = 0
         self._wrapped = False
+        self._passed = 0  # bytes appended so far are this and _next: so counting costs nothing in the common case
+
+    @property
+    def total_bytes(self) -> int:
+        """How much was ever appended."""
+        return self._passed + self._next
 
     def append(self, data: bytes) -> None:
         end = self._next + len(data)
@@ -68,6 +74,11 @@ class ReplayRing:
 
     def _append_otherwise(self, data: bytes) -> None:
         """``append`` for a ring that is still small, and for data that reaches the slot's end."""
+        total = self.total_bytes + len(data)
+        self._store(data)
+        self._passed = total - self._next
+
+    def _store(self, data: bytes) -> None:
         if self._block is None:
             if len(self._small) + len(data) <= SMALL_BYTES:
                 self._small += data

@@ -171,6 +171,16 @@ class ConsoleLog:
         """The last bytes put into the log, at most 4096, written to disk or not; ``None`` while no log is open."""
         return self._ring.tail() if self.is_open else None
 
+    @property
+    def tail(self) -> bytes:
+        """As ``replay``, whether a log is open or not."""
+        return self._ring.tail()
+
+    @property
+    def total_bytes(self) -> int:
+        """How much was ever put into the log."""
+        return self._ring.total_bytes
+
     # Opening.
 
     def open_file(self, *, truncate: bool = False) -> Opened:

@@ -17,7 +17,7 @@ from conman import protocol
 from conman.protocol import ErrorCode, Request, RequestCommand
 from conmand.errors import reason
 from conmand.proto.delta import format_delta
-from conmand.server import hosts_access, notices
+from conmand.server import hosts_access, notices, status
 from conmand.server.client import Client, ClientContext
 from conmand.server.daemonlog import DaemonLog
 from conmand.server.hub import Participant, SharedConsole
@@ -248,6 +248,10 @@ class Listener:
             return await refuse(ErrorCode.BAD_REGEX, str(error))
         if not names:
             return await refuse(ErrorCode.NO_CONSOLES, protocol.NO_CONSOLES)
+        if request.command is RequestCommand.QUERY and request.status:
+            self._log.info(f"Client <{user}@{peer.label}> issued status query")
+            await self._send_status(sock, names)
+            return False
         reply = protocol.encode_ok(names, reset=self._context.resets.configured)
         if request.command is RequestCommand.QUERY:
             self._log.info(f"Client <{user}@{peer.label}> issued query")
@@ -283,6 +287,14 @@ class Listener:
     ) -> None:
         self._log.notice(f"Client <{user}@{peer.label}> request failed: {message}")
         await self._send_last(sock, protocol.encode_error(code, message, lines))
+
+    async def _send_status(self, sock: socket.socket, names: Sequence[str]) -> None:
+        """A block at a time: nobody else is to wait while thousands of consoles are described."""
+        await self._send(sock, protocol.encode_status_ok())
+        for start in range(0, len(names), status.CONSOLES_PER_BLOCK):
+            block = names[start : start + status.CONSOLES_PER_BLOCK]
+            await self._send(sock, b"".join([status.encode_status(self._consoles[name]) for name in block]))
+        await self._send_last(sock, b"")
 
     async def _send(self, sock: socket.socket, data: bytes) -> None:
         await _in_time(self._loop.sock_sendall(sock, data), REPLY_SECONDS)

@@ -31,6 +31,7 @@ from conman.protocol import (
     encode_greeting,
     encode_ok,
     encode_request,
+    encode_status_ok,
     encode_string,
     parse_greeting,
     parse_request,
@@ -405,3 +406,14 @@ def test_line_buffer_gives_lines_and_rest(pieces: List[bytes]) -> None:
             line = buffer.take_line(1000)
     assert b"\n".join([*lines, buffer.take_rest()]) == b"".join(pieces)
     assert buffer.take_rest() == b""
+
+
+def test_options_of_status_pass_both_ways() -> None:
+    request = Request(RequestCommand.QUERY, ("n*",), status=True)
+    assert encode_request(request) == b"QUERY OPTION=STATUS CONSOLE='n*'\n"
+    assert parse_request(encode_request(request)) == request
+    assert parse_response(encode_status_ok()) == Ok(status=True)
+
+
+def test_status_is_no_keyword() -> None:
+    assert parse_request(b"QUERY CONSOLE=status OPTION='status'") == Request(RequestCommand.QUERY, ("status",))

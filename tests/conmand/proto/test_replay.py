@@ -58,3 +58,11 @@ def test_rings_do_not_touch_each_other() -> None:
         ring.append(b"%04d" % number * 2000)
     for number, ring in enumerate(rings):
         assert ring.tail() == b"%04d" % number * (REPLAY_BYTES // 4)
+
+
+@given(st.lists(sizes, max_size=20))
+def test_what_was_ever_appended_is_counted(lengths: List[int]) -> None:
+    ring = ReplayRing()
+    for count, length in enumerate(lengths, 1):
+        ring.append(bytes(length))
+        assert ring.total_bytes == sum(lengths[:count])

@@ -1,0 +1,66 @@
+"""What ``conman-py --status`` is told of a console: one JSON object, which programs read as well.
+
+Keys are only ever added. Times are seconds before or after now, so that clocks need not agree.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Dict, List, Optional
+
+if TYPE_CHECKING:
+    from conmand.server.hub import Participant, SharedConsole
+
+CONSOLES_PER_BLOCK = 64
+"""Described in one go, in less than a millisecond."""
+
+LAST_LINE_CHARACTERS = 200
+
+_NOT_SHOWN = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f]")
+
+
+def encode_status(console: SharedConsole) -> bytes:
+    """``console`` as a line in ASCII."""
+    return json.dumps(describe(console)).encode("ascii") + b"\n"
+
+
+def describe(console: SharedConsole) -> Dict[str, object]:
+    """``logged_bytes`` and ``last_line`` are ``None`` for a console without a log: nothing is kept of it."""
+    device, log = console.device, console.log
+    return {
+        "console": console.name,
+        "state": device.state.value,
+        "state_seconds": round(device.state_seconds, 1),
+        "retry_seconds": None if device.retry_seconds is None else round(device.retry_seconds, 1),
+        "kind": type(device.settings.device).__name__.replace("Device", "").lower(),
+        "device": device.label,
+        "log": None if log is None else log.path or None,
+        "logged_bytes": None if log is None else log.total_bytes,
+        "last_line": None if log is None else last_line(log.tail),
+        "clients": [_describe_client(client, console) for client in _clients(console)],
+    }
+
+
+def last_line(tail: bytes) -> Optional[str]:
+    """The last line that is not blank, complete or not, without control characters and colours."""
+    text = tail.decode("utf-8", "replace")
+    for line in reversed(text.replace("\r", "\n").split("\n")):
+        shown = _NOT_SHOWN.sub("", line).strip()
+        if shown:
+            return shown[:LAST_LINE_CHARACTERS]
+    return None
+
+
+def _clients(console: SharedConsole) -> List[Participant]:
+    return [*console.readers, *(writer for writer in console.writers if writer not in console.readers)]
+
+
+def _describe_client(client: Participant, console: SharedConsole) -> Dict[str, object]:
+    return {
+        "user": client.user,
+        "host": client.host,
+        "tty": client.tty,
+        "mode": client.mode if client in console.writers else "R/O",
+        "idle_seconds": round(client.idle_seconds, 1),
+    }
