@@ -108,6 +108,8 @@ class Node:
                 self._line = line
                 self._changed.notify_all()
             self._talk(line)
+            with self._changed:
+                self._line = None
 
     def _talk(self, line: socket.socket) -> None:
         with line:
@@ -145,9 +147,26 @@ class Bmc:
         self._directory = directory / f"bmc-{self.host}"
 
     def __enter__(self) -> Bmc:
-        program = installed_program("ipmi_sim")
-        self.node = Node()
+        self._program = installed_program("ipmi_sim")
+        self.node = self._new_node()
         (self._directory / "state").mkdir(parents=True)
+        self.power_on()
+        return self
+
+    def _new_node(self) -> Node:
+        return Node()
+
+    def power_on(self) -> None:
+        """Start, again after ``power_off``; it answers when this returns. The node waits for it all the time."""
+        self._launch()
+        try:
+            self.node.wait_for_bmc()
+            self._wait_for_answer()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _launch(self) -> None:
         lan, emulation = self._directory / "lan.conf", self._directory / "sim.emu"
         emulation.write_text(_EMULATION)
         lan.write_text(
@@ -162,28 +181,25 @@ class Bmc:
         )
         with open(self._directory / "log", "wb") as log:
             self._process = subprocess.Popen(
-                [program, "-c", lan, "-f", emulation, "-s", self._directory / "state", "-n"],
+                [self._program, "-c", lan, "-f", emulation, "-s", self._directory / "state", "-n"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
-        try:
-            self.node.wait_for_bmc()
-            self._wait_for_answer()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
 
     def __exit__(self, *failure: object) -> None:
-        self._process.send_signal(signal.SIGCONT)
+        self.power_off()
+        self.node.close()
+
+    def power_off(self) -> None:
+        """End at once, and with it all sessions, without a word to anybody."""
         self._process.kill()
         self._process.wait()
-        self.node.close()
 
     def _wait_for_answer(self) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as asking:
             asking.connect((self.host, self.port))
             while time.monotonic() < deadline:
                 assert self._process.poll() is None, (self._directory / "log").read_text()
