@@ -16,7 +16,8 @@ BATCH = 64
 
 MAX_THREADS = 4
 HUNG_SECONDS = 10.0
-"""After this long the consoles start without their logs; what they say waits in the backlog for the file."""
+"""After this long the consoles start without their logs; what they say waits in the backlog for the file. All consoles
+together: while one batch of logs hangs, nobody waits for the next."""
 
 
 class LogFiles:
@@ -31,16 +32,27 @@ class LogFiles:
         self._being_opened: Set[ConsoleLog] = set()
         self._to_open_again: Set[ConsoleLog] = set()
         self._all_opened = asyncio.Event()
+        self._hung: Set[asyncio.Future[None]] = set()
+        self._watching: Set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def open(self, logs: Sequence[ConsoleLog], *, truncate: bool = False) -> None:
         """Open ``logs`` and return when they are, or when it takes so long that something must hang."""
         if not logs:
             return
+        watching = self._loop.create_task(self._open(logs, truncate))
+        self._watching.add(watching)
+        watching.add_done_callback(self._watching.discard)
+        # Once something hangs, nobody waits for the next batch too: it may be on the same file server.
+        await asyncio.wait([watching], timeout=0 if self._hung else None)
+
+    async def _open(self, logs: Sequence[ConsoleLog], truncate: bool) -> None:
         waiting = deque(logs)
         opening = self._submit(waiting, truncate)
         await asyncio.wait([opening], timeout=HUNG_SECONDS)
         if not opening.done():
+            self._hung.add(opening)
+            opening.add_done_callback(self._hung.discard)
             self._pass_over_hung(waiting, truncate)
 
     async def reopen(self, logs: Sequence[ConsoleLog]) -> None:
@@ -60,6 +72,8 @@ class LogFiles:
 
     def close(self) -> None:
         self._closed = True
+        for watching in list(self._watching):
+            watching.cancel()
         self._threads.shutdown(wait=False)
 
     def _submit(self, waiting: Deque[ConsoleLog], truncate: bool) -> asyncio.Future[None]:

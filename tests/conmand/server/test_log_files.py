@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Iterator, List
 
@@ -132,6 +133,42 @@ def test_a_log_that_hangs_holds_up_the_start_for_a_time_only(tmp_path: Path) -> 
         await files.all_opened()
         assert (tmp_path / "n1.log").read_bytes().endswith(b".\r\nmeanwhile")
         log.stop()
+        files.close()
+
+    run(test)
+
+
+def test_all_logs_on_a_dead_file_server_hold_up_the_start_once(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        files = LogFiles(loop)
+        released, hanging = threading.Event(), loop.create_future()
+        paths = [tmp_path / f"n{number}.log" for number in range(3 * BATCH)]
+        all_logs = logs(loop, files, paths)
+
+        def begun() -> None:
+            if not hanging.done():
+                hanging.set_result(None)
+
+        def hang(path: Path) -> str:
+            loop.call_soon_threadsafe(begun)
+            released.wait()
+            return str(path)
+
+        for log, path in zip(all_logs, paths):
+            log._resolve_path = partial(hang, path)
+        start = loop.time()
+        first = asyncio.ensure_future(files.open(all_logs[:BATCH]))
+        await hanging
+        await loop.advance(HUNG_SECONDS)
+        assert first.done()
+        await files.open(all_logs[BATCH : 2 * BATCH])
+        await files.open(all_logs[2 * BATCH :])
+        assert loop.time() == start + HUNG_SECONDS
+        released.set()
+        await files.all_opened()
+        assert all(log.is_open for log in all_logs)
+        for log in all_logs:
+            log.stop()
         files.close()
 
     run(test)
