@@ -31,6 +31,7 @@ MAX_EVENTS = 64
 _read = os.read
 _READABLE = select.EPOLLIN
 _CLOSED = select.EPOLLRDHUP
+_URGENT = select.EPOLLPRI
 
 
 class BatchPoller:
@@ -47,10 +48,11 @@ class BatchPoller:
     def add(self, fd: int, reader: Readable) -> None:
         self._readers[fd] = reader
         # A socket tells of each change once, which spares the kernel a second look at it. Then a read that may have
-        # left something behind has to be followed by another. A terminal hands out its input in pieces as it likes,
-        # and so has to tell as long as there is any.
+        # left something behind has to be followed by another; so has one of a connection with urgent data (a terminal
+        # server's telnet Synch), since a read stops in front of that. A terminal hands out its input in pieces as it
+        # likes, and so has to tell as long as there is any.
         once = select.EPOLLET if stat.S_ISSOCK(os.fstat(fd).st_mode) else 0
-        self._epoll.register(fd, _READABLE | _CLOSED | once)
+        self._epoll.register(fd, _READABLE | _CLOSED | _URGENT | once)
 
     def remove(self, fd: int) -> None:
         """Nothing happens if ``fd`` is not in the set; it must not have been closed."""

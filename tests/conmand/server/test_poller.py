@@ -156,3 +156,27 @@ def test_closing_ends_the_timer() -> None:
         assert loop.timers() == []
 
     run(test)
+
+
+def test_nothing_stays_behind_urgent_data() -> None:
+    """A read stops in front of the urgent byte; the socket has told of what follows it already."""
+
+    async def test(loop: ManualLoop) -> None:
+        lines = Lines(loop)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            device = socket.create_connection(server.getsockname())
+            console, _ = server.accept()
+        console.setblocking(False)
+        console.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        device.send(b"before")
+        device.send(b"!", socket.MSG_OOB)
+        device.send(b"after")
+        lines.poller.add(console.fileno(), lines.readers[0])
+        await settle()
+        assert lines.readers[0].data == b"before!after"
+        lines.poller.remove(console.fileno())
+        console.close()
+        device.close()
+        lines.close()
+
+    run(test)
