@@ -49,6 +49,12 @@ def lock_owner(fd: int) -> Optional[int]:
     return None if kind == fcntl.F_UNLCK else pid
 
 
+def daemon_pid(fd: int) -> Optional[int]:
+    """The pid of the daemon that has the configuration in use, or ``None``; other programs may lock a file too."""
+    owner = lock_owner(fd)
+    return owner if owner is not None and looks_like_daemon(owner) else None
+
+
 def lock_configuration(fd: int, path: str) -> Optional[str]:
     """Take the lock for the daemon's life; returns a warning if some other program holds one too.
 
@@ -74,8 +80,8 @@ def lock_configuration(fd: int, path: str) -> Optional[str]:
 
 
 def _refuse_if_in_use(fd: int, path: str) -> None:
-    owner = lock_owner(fd)
-    if owner is not None and looks_like_daemon(owner):
+    owner = daemon_pid(fd)
+    if owner is not None:
         raise FatalError(f'Configuration "{path}" in use by pid {owner}')
 
 

@@ -58,7 +58,7 @@ def signal_daemon(options: StartOptions, number: int) -> int:
     """
     fd = configlock.open_configuration(options.config)
     try:
-        pid = configlock.lock_owner(fd) or _pid_from_files(options, fd, DaemonLog())
+        pid = configlock.daemon_pid(fd) or _pid_from_files(options, fd, DaemonLog())
     finally:
         os.close(fd)
     problem = f'Configuration "{options.config}" does not appear to be active'

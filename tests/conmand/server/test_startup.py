@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import List
+from typing import Iterator, List
 
 import pytest
 
@@ -19,7 +20,7 @@ from conmand.server.startup import StartOptions, signal_daemon, summary
 
 HOLDER = (
     "import fcntl, signal, sys\nsignal.signal(1, lambda *_: print('HUP', flush=True))\n"
-    "file = open(sys.argv[1])\nfcntl.lockf(file, fcntl.LOCK_SH)\nprint(flush=True)\nsys.stdin.read()"
+    "file = open(sys.argv[2])\nfcntl.lockf(file, fcntl.LOCK_SH)\nprint(flush=True)\nsys.stdin.read()"
 )
 
 
@@ -30,12 +31,19 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def daemon(config: Path) -> object:
-    """A process that has the configuration locked."""
-    command = [sys.executable, "-c", HOLDER, str(config)]
+@contextlib.contextmanager
+def holder(config: Path, name: str) -> Iterator[subprocess.Popen[bytes]]:
+    # Only four words of a command are looked at: python, -c, the program, the name.
+    command = [sys.executable, "-c", HOLDER, name, str(config)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None and child.stdout.readline() == b"\n"
+        yield child
+
+
+@pytest.fixture
+def daemon(config: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has the configuration locked, and looks like a daemon."""
+    with holder(config, "conmand") as child:
         yield child
 
 
@@ -63,6 +71,12 @@ def test_signals_are_sent_and_confirmed_if_wished(
 def test_without_a_daemon_it_says_so(config: Path) -> None:
     with pytest.raises(FatalError, match='^Configuration ".*" does not appear to be active$'):
         signal_daemon(StartOptions(str(config)), 0)
+
+
+def test_another_program_that_locks_the_configuration_is_not_signalled(config: Path) -> None:
+    """The original kills whatever has a lock on the file."""
+    with holder(config, "backup"), pytest.raises(FatalError, match="does not appear to be active$"):
+        signal_daemon(StartOptions(str(config)), signal.SIGTERM)
 
 
 def test_a_signal_that_is_not_permitted(
@@ -163,10 +177,7 @@ def test_failures_are_said_once_with_status_1_and_leave_no_pid_file(
 def test_a_daemon_that_has_the_configuration_is_named(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = [sys.executable, "-c", HOLDER.replace("sys.argv[1]", "sys.argv[2]"), "conmand", str(config)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-        assert child.stdout is not None and child.stdout.readline() == b"\n"
-        # Only four words of a command are looked at: python, -c, the program, conmand.
+    with holder(config, "conmand") as child:
         done = start("-F", "-c", str(config), "-p", "0")
         assert done.stderr.decode() == f'ERROR:     Configuration "{config}" in use by pid {child.pid}\n'
         assert done.returncode == 1
