@@ -1,7 +1,7 @@
 """Serial consoles (``dev="/dev/ttyS0"``). The port is pyserial's; what its line settings are is ConMan's rule.
 
 pyserial would set every line flag. ConMan changes only what a console needs and leaves the rest (flow control set with
-stty(1), ``IGNBRK``, ...) as found, and sites rely on that; so the flags are read before pyserial opens the port, and
+stty(1), ``IGNBRK``, ...) as found, and sites rely on that; so the flags are read before pyserial sets up the port, and
 ConMan's are put in place after.
 """
 
@@ -31,13 +31,12 @@ AT_ONCE_AFTER_SECONDS = 1.0
 class SerialConsole(DescriptorConsole):
     """A port that hangs up or cannot be opened is retried after 1 s, doubling to 60 s (the original: never, D5)."""
 
-    __slots__ = ("_port", "_found", "_complaint")
+    __slots__ = ("_found", "_complaint")
 
     retries = (1, 60, 60, 1)
 
     def __init__(self, settings: ConsoleSettings, sink: Sink, services: Services) -> None:
         super().__init__(settings, sink, services)
-        self._port: Optional[serial.Serial] = None
         self._found: Optional[Attributes] = None
         self._complaint: Optional[str] = None
 
@@ -53,7 +52,7 @@ class SerialConsole(DescriptorConsole):
 
     def _open(self) -> None:
         try:
-            self._port = self._open_port()
+            fd = self._open_port()
         except _NotUsable as problem:
             if str(problem) != self._complaint:
                 self._complaint = str(problem)
@@ -61,39 +60,38 @@ class SerialConsole(DescriptorConsole):
             self._went_down(was_up=False)
             return
         self._complaint = None
-        self._attach(self._port.fileno())
+        self._attach(fd)
         self.sink.announce(LogLevel.INFO, f"Console [{self.name}] connected to {self.label}")
 
-    def _open_port(self) -> serial.Serial:
-        path, options = self._device.path, self._device.options
+    def _open_port(self) -> int:
+        """The port's descriptor, locked and set up."""
+        path = self._device.path
         try:
-            # Kept open until pyserial has the port too: a last close would drop DTR and hang up the node's console.
-            first = os.open(encode(path), os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            fd = os.open(encode(path), os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         except OSError as error:
             raise _NotUsable(f'Unable to open [{self.name}] device "{path}": {error.strerror}') from error
-        port = None
         try:
-            if not os.isatty(first):
+            if not os.isatty(fd):
                 raise _NotUsable(f'[{self.name}] device "{path}" not a terminal')
-            self._lock(first)  # before anything is changed: the port may be another program's
-            found = termios.tcgetattr(first)
-            port = _pyserial_port(path, options, found)
+            self._set_up(fd)
         except (OSError, termios.error, ValueError) as error:
-            raise _NotUsable(f'Unable to open [{self.name}] device "{path}": {_cause(error)}') from error
-        finally:
-            os.close(first)
-        try:
-            # Again after the close above: POSIX locks of a file end when the process closes any descriptor of it.
-            self._lock(port.fileno())
-            termios.tcsetattr(port.fileno(), termios.TCSAFLUSH, line_settings(found, options))
-        except termios.error as error:
-            port.close()
+            os.close(fd)
             raise _NotUsable(f'Unable to open [{self.name}] device "{path}": {_cause(error)}') from error
         except _NotUsable:
-            port.close()
+            os.close(fd)
             raise
+        return fd
+
+    def _set_up(self, fd: int) -> None:
+        options = self._device.options
+        self._lock(fd)  # before anything is changed: the port may be another program's
+        found = termios.tcgetattr(fd)
+        # pyserial's own descriptor is closed again: with the four that it opens beside it, a site's ports would not fit
+        # into the usual limit. Ours stays open throughout: a last close would drop DTR and hang up the node's console.
+        _pyserial_port(self._device.path, options, found).close()
+        self._lock(fd)  # again: POSIX locks of a file end when the process closes any descriptor of it
+        termios.tcsetattr(fd, termios.TCSAFLUSH, line_settings(found, options))
         self._found = found
-        return port
 
     def _lock(self, fd: int) -> None:
         try:
@@ -112,15 +110,13 @@ class SerialConsole(DescriptorConsole):
             self.retry_now()
 
     def _close(self, fd: int) -> None:
-        port, self._port = self._port, None
-        assert port is not None
         try:
             if self._found is not None:
                 termios.tcsetattr(fd, termios.TCSANOW, self._found)
                 termios.tcflush(fd, termios.TCIOFLUSH)
         except termios.error:
             pass  # the port is gone, and its settings with it
-        port.close()
+        os.close(fd)
 
     def send_break(self) -> None:
         """Send a break of 0.25 to 0.5 s; in a thread, since the kernel waits for the output to drain before."""
@@ -143,9 +139,9 @@ class SerialConsole(DescriptorConsole):
 
     def _lock_again(self) -> None:
         """Closing the break's descriptor has ended our lock: POSIX locks end with any descriptor of the file."""
-        if self._port is not None:
+        if self._fd >= 0:
             try:
-                self._lock(self._port.fileno())
+                self._lock(self._fd)
             except _NotUsable as problem:
                 self.sink.report(LogLevel.WARNING, str(problem))
 

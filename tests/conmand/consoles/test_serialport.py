@@ -21,7 +21,7 @@ from conmand.consoles.base import State
 from conmand.consoles.serialport import SerialConsole, line_settings
 from tests.fakes.loops import ManualLoop, run, settle
 from tests.fakes.services import FakeServices
-from tests.fakes.sinks import RecordingSink
+from tests.fakes.sinks import RecordingSink, open_descriptors
 
 
 class Line:
@@ -132,6 +132,20 @@ def test_the_port_is_locked_as_long_as_it_is_open(line: Line) -> None:
         assert not can_be_locked_by_others(line.path)
         shared.stop()
         assert can_be_locked_by_others(line.path)
+
+    run(test)
+
+
+def test_a_port_costs_one_descriptor(line: Line) -> None:
+    """pyserial's own open port is five: 200 ports with logs would not fit into the usual limit of 1024."""
+
+    async def test(loop: ManualLoop) -> None:
+        shared = console(loop, line.path)
+        before = open_descriptors()
+        shared.start()
+        assert open_descriptors() == before + 1
+        shared.stop()
+        assert open_descriptors() == before
 
     run(test)
 
