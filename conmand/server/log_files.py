@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -86,7 +88,20 @@ class LogFiles:
                 self._being_opened.add(log)
                 # Before the open: closing any descriptor of a file ends our locks on it, and it may be the same file.
                 log.close_file()
-        return self._loop.run_in_executor(self._threads, self._open_all, waiting, truncate)
+        try:
+            return self._loop.run_in_executor(self._threads, self._open_all, waiting, truncate)
+        except RuntimeError:
+            return self._without_thread(waiting)
+
+    def _without_thread(self, waiting: Deque[ConsoleLog]) -> asyncio.Future[None]:
+        """No thread can be started: every log tries again by its own timer. The original exits (errata A2)."""
+        for log in list(waiting):
+            waiting.remove(log)  # a thread that comes later finds nothing to do
+            complaint = f"Unable to open logfile for [{log.name}]: {os.strerror(errno.EAGAIN)}"
+            self._opened(log, Opened("", -1, complaint))
+        done = self._loop.create_future()
+        done.set_result(None)
+        return done
 
     def _open_all(self, waiting: Deque[ConsoleLog], truncate: bool) -> None:
         """Runs in a thread."""

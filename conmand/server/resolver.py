@@ -7,10 +7,12 @@ for a minute: an automation that queries a hundred times asks the name server on
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar
 
 MAX_THREADS = 4
 FORWARD_SECONDS = 30.0
@@ -19,6 +21,7 @@ CACHE_SECONDS = 60.0
 MAX_CACHED = 1024
 
 Address = Tuple[Any, ...]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class NameResolver:
 
     async def resolve(self, host: str, port: int) -> List[Tuple[int, Address]]:
         """The (address family, socket address) pairs of a host to connect to, IPv4 first. Raises ``OSError``."""
-        look_up = self._loop.run_in_executor(self._threads, _forward, host, port)
+        look_up = self._in_thread(_forward, host, port)
         try:
             return await asyncio.wait_for(look_up, FORWARD_SECONDS)
         except asyncio.TimeoutError:
@@ -48,16 +51,21 @@ class NameResolver:
         known = self._peers.get(address)
         if known is not None and known[0] > self._loop.time():
             return known[1]
-        look_up = self._loop.run_in_executor(self._threads, _reverse, address)
         try:
-            fqdn = await asyncio.wait_for(look_up, REVERSE_SECONDS)
-        except asyncio.TimeoutError:
+            fqdn = await asyncio.wait_for(self._in_thread(_reverse, address), REVERSE_SECONDS)
+        except (asyncio.TimeoutError, OSError):
             fqdn = None
         name = PeerName(address, address) if fqdn is None else PeerName(fqdn.partition(".")[0], fqdn)
         if len(self._peers) >= MAX_CACHED:
             self._peers.clear()
         self._peers[address] = (self._loop.time() + CACHE_SECONDS, name)
         return name
+
+    def _in_thread(self, look_up: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
+        try:
+            return self._loop.run_in_executor(self._threads, look_up, *arguments)
+        except RuntimeError as error:  # no thread can be started; the original exits (errata A2)
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
 
     async def is_confirmed(self, fqdn: str, address: str) -> bool:
         """Whether the name leads back to the address: what libwrap asks before it believes a name."""

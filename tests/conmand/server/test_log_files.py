@@ -221,6 +221,31 @@ def test_a_log_asked_for_while_it_is_being_opened_is_opened_once_more_and_stays_
     run(test)
 
 
+def test_without_threads_logs_are_opened_when_there_are_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The original exits (errata A2)."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def test(loop: ManualLoop) -> None:
+        files = LogFiles(loop)
+        all_logs = logs(loop, files, [tmp_path / "n1.log", tmp_path / "n2.log"])
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            await files.open(all_logs)
+        assert not any(log.is_open for log in all_logs)
+        all_logs[0].write(b"meanwhile")
+        await loop.advance(1)
+        await files.all_opened()
+        assert (tmp_path / "n1.log").read_bytes().endswith(b".\r\nmeanwhile")
+        for log in all_logs:
+            assert log.is_open
+            log.stop()
+        files.close()
+
+    run(test)
+
+
 def test_nothing_to_open_is_no_work() -> None:
     async def test(loop: ManualLoop) -> None:
         files = LogFiles(loop)

@@ -144,3 +144,23 @@ def test_a_name_is_believed_if_it_leads_back(
         names.close()
 
     run(test)
+
+
+def test_without_threads_an_address_is_its_name_and_a_host_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The original exits (errata A2)."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def test(loop: ManualLoop) -> None:
+        names = NameResolver(loop)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            assert await names.peer_name("10.0.0.1") == PeerName("10.0.0.1", "10.0.0.1")
+            with pytest.raises(OSError, match="Resource temporarily unavailable"):
+                await names.resolve("ts1", 1)
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: [(socket.AF_INET, 1, 6, "", ("h", 1))])
+        assert await names.resolve("ts1", 1) == [(socket.AF_INET, ("h", 1))]
+        names.close()
+
+    run(test)
