@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 
+import pytest
+
 from conmand.config.model import ConsoleSettings, LogLevel, TelnetDevice
 from conmand.consoles.base import State
 from conmand.consoles.telnet import TelnetConsole
@@ -159,6 +161,27 @@ def test_a_name_without_address_is_a_warning_and_the_next_reason_another() -> No
         assert server.sink.reported[1:] == [
             (LogLevel.INFO, f"Unable to connect to {server.label} for [t]: the host has no address")
         ]
+        server.close()
+
+    run(test)
+
+
+def test_without_descriptors_the_attempt_fails_and_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The original exits (errata A2)."""
+
+    def exhausted(*_args: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    async def test(loop: ManualLoop) -> None:
+        server = TerminalServer(loop)
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "socket", exhausted)
+            server.console.start()
+            await loop.advance(10)
+        reason = f"Unable to connect to {server.label} for [t]: Too many open files"
+        assert server.sink.reported == [(LogLevel.INFO, reason)]
+        await loop.advance(5)
+        (await server.accept()).close()
         server.close()
 
     run(test)

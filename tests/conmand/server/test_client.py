@@ -288,6 +288,44 @@ def test_a_slow_client_loses_its_oldest_bytes_and_is_told_how_many() -> None:
     run(test)
 
 
+def test_a_suspended_client_that_misses_too_much_is_told_how_much() -> None:
+    async def test(loop: ManualLoop) -> None:
+        site = Site(loop)
+        end = site.connect("w", reply=b"")
+        await typed(end, b"\xffZ")
+        for _ in range(MAX_UNSENT_BYTES // 4096 + 1):
+            site.consoles[0].publish(b"x" * 4096)
+        assert not any("Overwrote" in text for text in site.daemon_log.texts)
+        await typed(end, b"\xffZ")
+        notice = b"\r\n<ConMan> Lost 4096 bytes of output: this client is too slow.\r\n"
+        expected = len(notice) + MAX_UNSENT_BYTES
+        data = await read_all(end, expected)
+        assert data == notice + b"x" * MAX_UNSENT_BYTES
+        assert site.daemon_log.texts.count('Overwrote 4096 bytes for "w@h:9"') == 1
+        site.close()
+
+    run(test)
+
+
+def test_output_for_a_client_that_has_left_is_no_matter() -> None:
+    """The original logs each chunk as written after the end of file (errata B7)."""
+
+    async def test(loop: ManualLoop) -> None:
+        site = Site(loop)
+        end = site.connect("w", reply=b"")
+        waiting = block(end)
+        end.sock.shutdown(socket.SHUT_WR)
+        await settle()
+        lines = len(site.daemon_log.lines)
+        for _ in range(100):
+            site.consoles[0].publish(b"unheard")
+        assert len(site.daemon_log.lines) == lines
+        assert await read_all(end, waiting) == b"." * waiting
+        site.close()
+
+    run(test)
+
+
 def test_a_session_that_ends_is_flushed_for_a_time_only() -> None:
     async def test(loop: ManualLoop) -> None:
         site = Site(loop)

@@ -12,7 +12,7 @@ import pytest
 from conmand.config.model import LogLevel
 from conmand.server import listener as listener_module
 from conmand.server.hosts_access import Decision
-from conmand.server.listener import HANDSHAKE_SECONDS, PAUSE_SECONDS, Listener, bind
+from conmand.server.listener import HANDSHAKE_SECONDS, PAUSE_SECONDS, REPLY_SECONDS, Listener, bind
 from conmand.server.matching import PatternError
 from conmand.server.resolver import PeerName
 from tests.fakes.clients import Site
@@ -155,6 +155,19 @@ def test_a_reply_of_any_length_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     serving(test)
 
 
+def test_a_peer_that_does_not_take_its_answer_is_dropped_in_time() -> None:
+    async def test(port: Port) -> None:
+        # More than the kernel holds for a connection.
+        port.listener._matcher = Literal([f"{number:0100}" for number in range(200_000)])  # type: ignore[assignment]
+        peer = port.connect()
+        await port.say(peer, HELLO + b"QUERY\n")
+        await port.site.daemon_log.until("issued query")
+        await port.loop.advance(REPLY_SECONDS)
+        assert not (await port.rest(peer)).endswith(b"\n")
+
+    serving(test)
+
+
 @pytest.mark.parametrize(
     "request_line, answer, logged",
     [
@@ -281,6 +294,23 @@ def test_a_peer_that_resets_at_once_stops_nobody() -> None:
         assert await port.ask(b"QUERY CONSOLE='n1'\n") == b"OK CONSOLE='n1'\n"
 
     serving(test, max_clients=100)
+
+
+def test_a_socket_option_that_cannot_be_set_costs_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The original exits (errata A2)."""
+
+    async def test(port: Port) -> None:
+        peer = port.connect()
+        label = f"127.0.0.1:{peer.getsockname()[1]}"
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "TCP_NODELAY", 9999)
+            assert await port.rest(peer) == b""
+        assert port.site.daemon_log.lines == [
+            (LogLevel.NOTICE, f"Unable to write to <{label}>: Protocol not available")
+        ]
+        assert await port.ask(b"QUERY CONSOLE='n1'\n") == b"OK CONSOLE='n1'\n"
+
+    serving(test)
 
 
 def test_a_silent_peer_is_dropped_in_time() -> None:

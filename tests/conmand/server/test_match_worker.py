@@ -129,3 +129,14 @@ def test_it_runs_as_a_program_without_environment() -> None:
     )
     assert (process.returncode, process.stderr) == (0, b"")
     assert process.stdout == b"+" + array.array("I", [1]).tobytes()
+
+
+def test_it_limits_its_own_memory_and_time() -> None:
+    program = (
+        "import resource, sys; from conmand.server import match_worker as worker\n"
+        "limits = (resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_CORE)\n"
+        "worker.answer = lambda request: repr([resource.getrlimit(limit)[0] for limit in limits]).encode()\n"
+        "worker.main()"
+    )
+    process = subprocess.run([sys.executable, "-c", program], input=b"", capture_output=True, check=True)
+    assert process.stdout.decode() == repr([match_worker.MAX_MEMORY_BYTES, match_worker.MAX_CPU_SECONDS, 0])
