@@ -150,6 +150,22 @@ class LockedError(Exception):
     """Another process has the file locked."""
 
 
+def make_directories(path: bytes) -> None:
+    """Make the directory ``path`` and what is missing above it, each with 0755; raises ``OSError``.
+
+    os.makedirs() gives its mode to the last one only: with ``-F`` and a umask of 0, the others were everybody's.
+    """
+    missing: List[bytes] = [] if not path or os.path.isdir(path) else [path]
+    while missing and not os.path.exists(os.path.dirname(missing[-1]) or b"."):
+        missing.append(os.path.dirname(missing[-1]))
+    for directory in reversed(missing):
+        try:
+            os.mkdir(directory, 0o755)
+        except FileExistsError:  # another thread was faster, or it is no directory
+            if not os.path.isdir(directory):
+                raise
+
+
 def open_locked(path: str, mode: int, *, truncate: bool = False, lock: bool = True, flags: int = 0) -> int:
     """Open ``path`` for appending, create it with ``mode`` and its directories with 0755, lock it.
 
@@ -157,9 +173,7 @@ def open_locked(path: str, mode: int, *, truncate: bool = False, lock: bool = Tr
     truncated only once it is ours.
     """
     name = encode(path)
-    directory = os.path.dirname(name)
-    if directory and not os.path.isdir(directory):
-        os.makedirs(directory, 0o755, exist_ok=True)
+    make_directories(os.path.dirname(name))
     fd = os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_CLOEXEC | flags, mode)
     try:
         if lock:

@@ -8,6 +8,7 @@ from typing import List, Optional
 from conman.text import encode
 from conmand.errors import reason
 from conmand.server.configlock import looks_like_daemon
+from conmand.server.daemonlog import make_directories
 
 
 class PidFile:
@@ -25,9 +26,7 @@ class PidFile:
         try:
             if os.path.lexists(name):
                 os.unlink(name)
-            directory = os.path.dirname(name)
-            if directory:
-                os.makedirs(directory, 0o755, exist_ok=True)
+            make_directories(os.path.dirname(name))
             fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         except OSError as error:
             return f'Unable to open pidfile "{self._path}": {reason(error)}'

@@ -188,3 +188,18 @@ def test_a_name_that_is_too_long_or_a_lock_of_another_is_a_complaint(tmp_path: P
     assert open_log(str(tmp_path / ("x" * 300))).complaint == (
         f'Unable to open daemon logfile "{tmp_path}/{"x" * 300}": File name too long'
     )
+
+
+def test_all_directories_that_are_made_are_their_owners(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    before = os.umask(0)  # as a daemon in the foreground may find it
+    try:
+        opened = open_log(str(tmp_path / "a" / "b" / "c" / "conmand.log"))
+    finally:
+        os.umask(before)
+    assert opened.fd is not None
+    os.close(opened.fd)
+    for directory in ("a", "a/b", "a/b/c"):
+        assert (tmp_path / directory).stat().st_mode & 0o7777 == 0o755
+    path = tmp_path / "file" / "d" / "conmand.log"
+    assert open_log(str(path)).complaint == f'Unable to open daemon logfile "{path}": Not a directory'
