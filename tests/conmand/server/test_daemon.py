@@ -64,7 +64,8 @@ def running(directory: Path, text: str, *arguments: str) -> Iterator[Running]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_says_start_and_end_and_leaves_no_pid_file(tmp_path: Path, number: int) -> None:
     pid_file = tmp_path / "pid"
-    with running(tmp_path, 'console name="t" dev="test:" log="t.log"\n', "-P", str(pid_file)) as daemon:
+    config = f'console name="t" dev="test:" log="{tmp_path}/t.log"\n'
+    with running(tmp_path, config, "-P", str(pid_file)) as daemon:
         pid = daemon.process.pid
         assert pid_file.read_text() == f"{pid}\n"
         assert daemon.end(number) == 0
