@@ -79,11 +79,9 @@ def _run(program: str, arguments: List[str]) -> int:
     port = _port(values.get("p"))
     if "--check" in values:
         from conmand.config.check import check_file
-        from conmand.server.startup import script_directories
+        from conmand.server.startup import device_scripts
 
-        return check_file(
-            values["--check"], sys.stdout, port=port, pidfile=values.get("P"), script_dirs=script_directories()
-        )
+        return check_file(values["--check"], sys.stdout, port=port, pidfile=values.get("P"), **device_scripts())
     return _daemon(options, values, port)
 
 

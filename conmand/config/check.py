@@ -10,7 +10,7 @@ import stat
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Optional, Sequence, TextIO
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, TextIO
 
 from conman.text import decode, encode
 from conmand.config.errors import ExpansionTooLong, no_consoles_defined
@@ -55,6 +55,7 @@ def check_file(
     port: Optional[int] = None,
     pidfile: Optional[str] = None,
     script_dirs: Sequence[str] = (),
+    stand_ins: Optional[Mapping[str, str]] = None,
 ) -> int:
     """Prints the problems of the configuration ``path`` and a summary to ``out``; returns the exit status.
 
@@ -69,7 +70,7 @@ def check_file(
         _print(report(LogLevel.ERROR, f'Unable to {error.verb} "{path}": {error.reason}'), out)
         return 1
     configuration = parse_configuration(
-        file.content, path, cwd=cwd, port=port, pidfile=pidfile, script_dirs=script_dirs
+        file.content, path, cwd=cwd, port=port, pidfile=pidfile, script_dirs=script_dirs, stand_ins=stand_ins
     )
     for line in _report_lines(configuration, file.mode):
         _print(line, out)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
-from typing import Callable, Optional, Sequence, Tuple
+from dataclasses import dataclass, field, replace
+from typing import Callable, Mapping, Optional, Sequence, Tuple
 
 from conman.text import encode
 from conmand.config.errors import ConfigurationError, DeviceError
@@ -35,11 +35,13 @@ MAX_SOCKET_PATH_BYTES = 107  # sun_path of unix(7) holds 108, with its NUL
 @dataclass(frozen=True)
 class DeviceContext:
     """What the rest of the configuration says about a device: its option strings (None if absent) and what is under
-    them, and where relative paths and programs are looked for. ``script_dirs`` come after ``execpath``."""
+    them, and where relative paths and programs are looked for. ``script_dirs`` come after ``execpath``; ``stand_ins``
+    names our program for each of the original's device scripts, for where those are not installed."""
 
     cwd: str
     execpath: Sequence[str] = ()
     script_dirs: Sequence[str] = ()
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
     keepalive: bool = True
     seropts: Optional[str] = None
     ipmiopts: Optional[str] = None
@@ -130,7 +132,9 @@ def _is_character_device(path: str) -> bool:
 def _process(name: str, words: Sequence[str], context: DeviceContext) -> Optional[Device]:
     pty = words[0].lower().startswith("pty:")
     command = [word for word in (words[0][4:],) if word] + list(words[1:]) if pty else list(words)
-    program = _find_program(command[0], context) if command else None
+    if not command:
+        return None
+    program = _find_program(command[0], context) or _find_stand_in(command[0], context)
     if program is None:
         return None
     return ProcessDevice((program, *command[1:]), pty)
@@ -149,6 +153,14 @@ def _find_program(word: str, context: DeviceContext) -> Optional[str]:
                 path = candidate
                 break
     return path if os.path.isfile(encode(path)) and os.access(encode(path), os.X_OK) else None
+
+
+def _find_stand_in(word: str, context: DeviceContext) -> Optional[str]:
+    """Our script for one of the original's that is not there."""
+    program = context.stand_ins.get(os.path.basename(word))
+    if program is None or os.path.lexists(encode(joined(context.cwd, word))):
+        return None
+    return _find_program(program, replace(context, execpath=()))
 
 
 def _ipmi(name: str, words: Sequence[str], context: DeviceContext) -> Optional[Device]:

@@ -11,9 +11,10 @@ defined" and the command line belong to the caller.
 
 from __future__ import annotations
 
+import os.path
 import re
 from dataclasses import dataclass, replace
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from conman.lexer import MAX_VALUE_BYTES, Token, TokenKind
 from conman.text import encode
@@ -30,6 +31,7 @@ from conmand.config.model import (
     LogLevel,
     LogOptions,
     Problem,
+    ProcessDevice,
     SerialOptions,
     ServerSettings,
     TestOptions,
@@ -59,14 +61,16 @@ def parse_configuration(
     port: Optional[int] = None,
     pidfile: Optional[str] = None,
     script_dirs: Sequence[str] = (),
+    stand_ins: Optional[Mapping[str, str]] = None,
 ) -> Configuration:
     """The configuration in ``text``. Never raises for what is in it; see ``problems``, in the order of the file.
 
     ``path`` is the file as the user named it, for messages. Relative paths start at ``cwd``, the absolute directory
     that the daemon was started in. ``port`` and ``pidfile`` come from the command line and win. ``script_dirs`` are
-    searched for process consoles' programs after ``server execpath``.
+    searched for process consoles' programs after ``server execpath``. ``stand_ins`` maps the names of the original's
+    device scripts to ours, which are taken where the original's are missing.
     """
-    parser = _Parser(path, cwd, script_dirs)
+    parser = _Parser(path, cwd, script_dirs, stand_ins or {})
     for line in logical_lines(text, KEYWORDS):
         parser.parse_line(line)
     server = parser.server
@@ -111,13 +115,15 @@ class _Draft:
 class _Parser:
     """The state that lines leave behind."""
 
-    def __init__(self, path: str, cwd: str, script_dirs: Sequence[str]) -> None:
+    def __init__(self, path: str, cwd: str, script_dirs: Sequence[str], stand_ins: Mapping[str, str]) -> None:
         self.server = ServerSettings()
         self.consoles = ConsoleList()
         self.problems: List[Problem] = []
         self._path = path
         self._cwd = cwd
         self._script_dirs = tuple(script_dirs)
+        self._stand_ins = stand_ins
+        self._stood_in_for: Set[str] = set()
         self._execpath: Tuple[str, ...] = ()
         self._logdir = cwd
         self._globals = _Globals()
@@ -292,12 +298,28 @@ class _Parser:
         log = self._log_of(draft, device)
         options = self._log_options(draft.logopts, self._globals.log_options) if log else self._globals.log_options
         self.consoles.add(ConsoleSettings(draft.name, device, log, options, self._line.number))
+        self._tell_stand_in(words, device)
+
+    def _tell_stand_in(self, words: Sequence[str], device: Device) -> None:
+        """Say once for each script of the original's that ours runs in its place."""
+        for word in words[:2]:  # the second where the first is "pty:"
+            script = os.path.basename(word[4:] if word.lower().startswith("pty:") else word)
+            ours = self._stand_ins.get(script)
+            if (
+                ours is not None
+                and isinstance(device, ProcessDevice)
+                and os.path.basename(device.argv[0]) == ours
+                and script not in self._stood_in_for
+            ):
+                self._stood_in_for.add(script)
+                self._report(f'device script "{word}" is not installed: using "{device.argv[0]}"', LogLevel.NOTICE)
 
     def _device_context(self, draft: _Draft) -> DeviceContext:
         return DeviceContext(
             cwd=self._cwd,
             execpath=self._execpath,
             script_dirs=self._script_dirs,
+            stand_ins=self._stand_ins,
             keepalive=self.server.keepalive,
             seropts=draft.seropts,
             ipmiopts=draft.ipmiopts,

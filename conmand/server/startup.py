@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass
-from typing import List, Optional, Sequence
+from typing import List, Mapping, Optional, Sequence, TypedDict
 
 from conman import __version__
 from conman.text import decode
@@ -41,14 +41,21 @@ class StartOptions:
     truncate_logs: bool = False
 
 
-def script_directories() -> Sequence[str]:
-    """Where our own device scripts are installed; searched after ``server execpath``."""
+class DeviceScripts(TypedDict):
+    """What ``parse_configuration`` wants to know of our own device scripts."""
+
+    script_dirs: Sequence[str]
+    stand_ins: Mapping[str, str]
+
+
+def device_scripts() -> DeviceScripts:
+    """Where our device scripts are installed, and for which of the original's they can stand in."""
     try:
-        from conman_exec import script_directory
-    except ImportError:
-        return ()
+        from conman_exec import PROGRAMS, script_directory
+    except ImportError:  # packaged apart, and not installed
+        return {"script_dirs": (), "stand_ins": {}}
     directory = script_directory()
-    return () if directory is None else (directory,)
+    return {"script_dirs": () if directory is None else (directory,), "stand_ins": PROGRAMS}
 
 
 def signal_daemon(options: StartOptions, number: int) -> int:
@@ -198,7 +205,7 @@ class _Startup:
             cwd=self._directory,
             port=self._options.port,
             pidfile=self._options.pidfile,
-            script_dirs=script_directories(),
+            **device_scripts(),
         )
         for problem in configuration.problems:
             self._log.write(problem.level, str(problem))

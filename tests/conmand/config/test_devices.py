@@ -10,10 +10,12 @@ import pytest
 
 from conmand.config.devices import DeviceContext, coredump_directory, joined, recognize_device
 from conmand.config.errors import ConfigurationError, DeviceError, OptionError
+from conmand.config.grammar import parse_configuration
 from conmand.config.model import (
     Device,
     IpmiDevice,
     IpmiOptions,
+    LogLevel,
     ProcessDevice,
     SerialDevice,
     SerialOptions,
@@ -209,3 +211,39 @@ def test_coredump_directory_must_be_one(tmp_path: Path) -> None:
 def test_joined_normalizes_nothing() -> None:
     assert joined("/a", "b/../c//") == "/a/b/../c//"
     assert joined("/a", "/b") == "/b"
+
+
+def test_our_script_stands_in_for_a_missing_one_of_the_originals_and_says_so_once(tmp_path: Path) -> None:
+    ours = tmp_path / "ipmitool_exp.py"
+    ours.write_text("")
+    ours.chmod(0o755)
+    missing = tmp_path / "exec" / "ipmitool.exp"
+    configuration = parse_configuration(
+        b"".join(b'console name="n%d" dev="%s 10.0.0.%d admin"\n' % (n, str(missing).encode(), n) for n in (1, 2)),
+        "c.conf",
+        cwd=str(tmp_path),
+        script_dirs=[str(tmp_path)],
+        stand_ins={"ipmitool.exp": "ipmitool_exp.py"},
+    )
+    assert [console.device for console in configuration.consoles] == [
+        ProcessDevice((str(ours), "10.0.0.1", "admin")),
+        ProcessDevice((str(ours), "10.0.0.2", "admin")),
+    ]
+    (told,) = configuration.problems
+    assert told.level is LogLevel.NOTICE
+    assert told.text == f'device script "{missing}" is not installed: using "{ours}"'
+
+
+def test_no_script_stands_in_for_one_that_is_there(tmp_path: Path) -> None:
+    for name in ("ipmitool_exp.py", "ipmitool.exp"):
+        (tmp_path / name).write_text("")
+        (tmp_path / name).chmod(0o755)
+    configuration = parse_configuration(
+        b'console name="n" dev="%s h"\n' % str(tmp_path / "ipmitool.exp").encode(),
+        "c.conf",
+        cwd=str(tmp_path),
+        script_dirs=[str(tmp_path)],
+        stand_ins={"ipmitool.exp": "ipmitool_exp.py"},
+    )
+    assert configuration.consoles[0].device == ProcessDevice((str(tmp_path / "ipmitool.exp"), "h"))
+    assert configuration.problems == ()

@@ -184,4 +184,4 @@ def test_a_daemon_that_has_the_configuration_is_named(
 
 
 def test_scripts_of_ours_are_found_where_they_are_installed() -> None:
-    assert all(os.path.isdir(directory) for directory in startup.script_directories())
+    assert all(os.path.isdir(directory) for directory in startup.device_scripts()["script_dirs"])
