@@ -65,6 +65,7 @@ class Client:
         "_context",
         "_decoder",
         "_unsent",
+        "_reply_bytes",
         "_lost_bytes",
         "_suspended",
         "_held",
@@ -101,6 +102,7 @@ class Client:
         self._context = context
         self._decoder = escapes.EscapeDecoder()
         self._unsent: Optional[bytearray] = None  # exists only while bytes wait for the socket
+        self._reply_bytes = 0  # at the front of what waits, the reply: it is never lost, whatever comes behind it
         self._lost_bytes = 0
         self._suspended = False
         self._held = False
@@ -135,7 +137,9 @@ class Client:
     def start(self, consoles: List[SharedConsole], reply: bytes, rest: bytes, *, writing: bool) -> None:
         """Send the reply, attach to ``consoles``, and take input; ``rest`` is input that came with the request."""
         self.consoles = list(consoles)
+        self._reply_bytes = len(reply)
         self.deliver(reply)
+        self._reply_bytes = len(self._unsent or b"")
         if self._leaving:
             return
         self.writing = writing
@@ -189,9 +193,9 @@ class Client:
             if not self._suspended:
                 self._context.loop.add_writer(self._sock.fileno(), self._on_writable)
         self._unsent += data
-        excess = len(self._unsent) - MAX_UNSENT_BYTES
+        excess = len(self._unsent) - self._reply_bytes - MAX_UNSENT_BYTES
         if excess > 0:
-            del self._unsent[:excess]
+            del self._unsent[self._reply_bytes : self._reply_bytes + excess]
             self._lost_bytes += excess
 
     def _on_writable(self) -> None:
@@ -207,6 +211,7 @@ class Client:
             self._broken("write to", error)
             return
         del unsent[:sent]
+        self._reply_bytes = max(self._reply_bytes - sent, 0)
         if not unsent:
             self._unsent = None
             self._context.loop.remove_writer(self._sock.fileno())
@@ -218,7 +223,8 @@ class Client:
         lost, self._lost_bytes = self._lost_bytes, 0
         self._context.daemon_log.notice(f'Overwrote {lost} bytes for "{self.label}"')
         assert self._unsent is not None
-        self._unsent[:0] = notices.framed(notices.output_lost(lost))
+        place = self._reply_bytes
+        self._unsent[place:place] = notices.framed(notices.output_lost(lost))
 
     # From the client.
 

@@ -288,6 +288,25 @@ def test_a_slow_client_loses_its_oldest_bytes_and_is_told_how_many() -> None:
     run(test)
 
 
+def test_a_reply_of_any_length_arrives_whatever_comes_behind_it() -> None:
+    """A broadcast to thousands of consoles that are down: a long list of names, and a line for each."""
+
+    async def test(loop: ManualLoop) -> None:
+        site = Site(loop)
+        reply = b"OK" + b" CONSOLE='n1'" * 50_000 + b"\n"
+        assert len(reply) > 2 * MAX_UNSENT_BYTES
+        end = site.connect("slow", reply=reply)
+        text = b"".join(b"%09d\n" % number for number in range(MAX_UNSENT_BYTES // 10 + 1))
+        site.consoles[0].publish(text)
+        lost = len(text) - MAX_UNSENT_BYTES
+        notice = f"\r\n<ConMan> Lost {lost} bytes of output: this client is too slow.\r\n".encode()
+        expected = reply + notice + text[lost:]
+        assert await read_all(end, len(expected)) == expected
+        site.close()
+
+    run(test)
+
+
 def test_a_suspended_client_that_misses_too_much_is_told_how_much() -> None:
     async def test(loop: ManualLoop) -> None:
         site = Site(loop)
