@@ -194,6 +194,8 @@ class Daemon:
             self._stopping.set_result(number)
 
     def _asked_to_reconfigure(self) -> None:
+        if self._stopping.done():
+            return  # a log must not be opened again behind the one who closes it
         self._log.notice(f"Performing reconfig on signal={int(signal.SIGHUP)}")
         self._own(self._reopen_logs())
 

@@ -94,6 +94,18 @@ def test_a_hangup_reopens_the_logs_under_their_new_names(tmp_path: Path) -> None
     os.close(two)
 
 
+def test_a_hangup_while_it_stops_is_too_late(tmp_path: Path) -> None:
+    # A program that does not end with its input keeps the stop waiting.
+    config = f'console name="p" dev="/bin/sleep 600" log="{tmp_path}/p.log"\n'
+    with running(tmp_path, config) as daemon:
+        daemon.until('connected to "sleep"')
+        daemon.process.send_signal(signal.SIGTERM)
+        daemon.until("Exiting on signal")
+        assert daemon.end(signal.SIGHUP) == 0
+    assert re.fullmatch(r"NOTICE:    Stopping ConMan daemon .*", daemon.lines[-1])
+    assert "Exiting on signal" in daemon.lines[-2]
+
+
 def test_a_signal_that_asks_for_a_core_leaves_no_pid_file(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     with running(tmp_path, 'console name="t" dev="test:"\n', "-P", str(pid_file)) as daemon:
