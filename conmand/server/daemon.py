@@ -263,11 +263,15 @@ class Daemon:
 
     async def _end_children(self) -> None:
         resets = set(self._resets.pids())
-        pids = [pid for pid in self._children.pids() if pid not in resets]
+        programs = [pid for pid in self._children.pids() if pid not in resets]
+        left = programs
         for number in (signal.SIGTERM, signal.SIGKILL):
-            pids = await self._children.wait_all(pids, CHILDREN_SECONDS)
-            for pid in pids:
+            left = await self._children.wait_all(left, CHILDREN_SECONDS)
+            for pid in left:
                 self._children.kill(pid, number)
+        for pid in programs:
+            # What a program has started goes with it (errata D3), also if the program itself went when it was asked.
+            self._children.kill(pid, signal.SIGKILL)
         for pid in resets:
             self._log.warning(f"Reset command (pid {pid}) is still running and is left to finish")
 

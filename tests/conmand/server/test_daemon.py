@@ -18,6 +18,7 @@ import pytest
 from conmand.config.model import ConsoleSettings, Device, IpmiDevice, TestDevice, UnixDevice
 from conmand.server import daemon as daemon_module
 from conmand.server.daemon import daemon_log_path, max_clients
+from tests.fakes.files import read_with
 
 
 class Running:
@@ -128,6 +129,16 @@ def test_programs_end_with_the_daemon_and_sessions_without_a_word(tmp_path: Path
         os.kill(child, 0)
     assert b"departed" not in (tmp_path / "p.log").read_bytes()
     assert any("> disconnected" in line for line in daemon.lines)
+
+
+def test_what_a_program_started_ends_with_the_daemon(tmp_path: Path) -> None:
+    """Errata D3. The program itself goes at the end of its input; what it left, the fixture would find."""
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\nsleep 1000 </dev/null >/dev/null 2>&1 &\necho started\nexec cat\n")
+    script.chmod(0o755)
+    with running(tmp_path, f'console name="p" dev="{script}" log="{tmp_path}/p.log"\n') as daemon:
+        read_with(tmp_path / "p.log", b"started")
+        assert daemon.end() == 0
 
 
 def test_clients_leave_descriptors_for_consoles_and_logs(monkeypatch: pytest.MonkeyPatch) -> None:
