@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar
 
 MAX_THREADS = 4
+"""For consoles, and again for clients: telnet consoles whose names cannot be resolved must not make clients wait."""
+
 FORWARD_SECONDS = 30.0
 REVERSE_SECONDS = 5.0
 CACHE_SECONDS = 60.0
@@ -35,12 +37,13 @@ class PeerName:
 class NameResolver:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="names")
+        self._console_threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="names")
+        self._client_threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="peer-names")
         self._peers: Dict[str, Tuple[float, PeerName]] = {}
 
     async def resolve(self, host: str, port: int) -> List[Tuple[int, Address]]:
         """The (address family, socket address) pairs of a host to connect to, IPv4 first. Raises ``OSError``."""
-        look_up = self._in_thread(_forward, host, port)
+        look_up = self._in_thread(self._console_threads, _forward, host, port)
         try:
             return await asyncio.wait_for(look_up, FORWARD_SECONDS)
         except asyncio.TimeoutError:
@@ -52,7 +55,8 @@ class NameResolver:
         if known is not None and known[0] > self._loop.time():
             return known[1]
         try:
-            fqdn = await asyncio.wait_for(self._in_thread(_reverse, address), REVERSE_SECONDS)
+            look_up = self._in_thread(self._client_threads, _reverse, address)
+            fqdn = await asyncio.wait_for(look_up, REVERSE_SECONDS)
         except (asyncio.TimeoutError, OSError):
             fqdn = None
         name = PeerName(address, address) if fqdn is None else PeerName(fqdn.partition(".")[0], fqdn)
@@ -61,22 +65,27 @@ class NameResolver:
         self._peers[address] = (self._loop.time() + CACHE_SECONDS, name)
         return name
 
-    def _in_thread(self, look_up: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
+    def _in_thread(
+        self, threads: ThreadPoolExecutor, look_up: Callable[..., T], *arguments: object
+    ) -> asyncio.Future[T]:
         try:
-            return self._loop.run_in_executor(self._threads, look_up, *arguments)
+            return self._loop.run_in_executor(threads, look_up, *arguments)
         except RuntimeError as error:  # no thread can be started; the original exits (errata A2)
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
 
     async def is_confirmed(self, fqdn: str, address: str) -> bool:
         """Whether the name leads back to the address: what libwrap asks before it believes a name."""
         try:
-            found = await self.resolve(fqdn, 0)
-        except OSError:
+            found = await asyncio.wait_for(
+                self._in_thread(self._client_threads, _forward, fqdn, 0), REVERSE_SECONDS
+            )
+        except (asyncio.TimeoutError, OSError):
             return False
         return any(socket_address[0] == address for _family, socket_address in found)
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False)
+        self._console_threads.shutdown(wait=False)
+        self._client_threads.shutdown(wait=False)
 
 
 def _forward(host: str, port: int) -> List[Tuple[int, Address]]:
@@ -91,5 +100,5 @@ def _forward(host: str, port: int) -> List[Tuple[int, Address]]:
 def _reverse(address: str) -> Optional[str]:
     try:
         return socket.getnameinfo((address, 0), socket.NI_NAMEREQD)[0]
-    except OSError:
+    except (OSError, UnicodeError):  # no name, or none that is text
         return None

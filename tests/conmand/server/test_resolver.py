@@ -85,7 +85,42 @@ def test_a_name_server_that_does_not_answer_is_waited_for_in_bounds(monkeypatch:
             await forward
         release.set()
         names.close()
-        names._threads.shutdown()
+        names._console_threads.shutdown()
+        names._client_threads.shutdown()
+
+    run(test)
+
+
+def test_clients_do_not_wait_for_the_names_of_consoles(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(loop: ManualLoop) -> None:
+        release = threading.Event()
+
+        def hang(host: str, *_args: object, **_options: object) -> List[Any]:
+            if host != "node1.example.org":
+                release.wait()
+            return [(socket.AF_INET, 1, 6, "", ("10.0.0.1", 0))]
+
+        monkeypatch.setattr(socket, "getaddrinfo", hang)
+        monkeypatch.setattr(socket, "getnameinfo", lambda address, flags: ("node1.example.org", "0"))
+        names = NameResolver(loop)
+        consoles = [loop.create_task(names.resolve(f"ts{number}", 1)) for number in range(2 * resolver.MAX_THREADS)]
+        assert await names.peer_name("10.0.0.1") == PeerName("node1", "node1.example.org")
+        assert await names.is_confirmed("node1.example.org", "10.0.0.1")
+        release.set()
+        await asyncio.gather(*consoles)
+        names.close()
+        names._console_threads.shutdown()
+        names._client_threads.shutdown()
+
+    run(test)
+
+
+def test_a_name_that_is_no_text_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(loop: ManualLoop) -> None:
+        monkeypatch.setattr(socket, "getnameinfo", lambda address, flags: (b"\xe9".decode(), "0"))
+        names = NameResolver(loop)
+        assert await names.peer_name("10.0.0.1") == PeerName("10.0.0.1", "10.0.0.1")
+        names.close()
 
     run(test)
 
