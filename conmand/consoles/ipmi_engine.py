@@ -26,10 +26,14 @@ CONSOLES_PER_THREAD = 128
 CONNECT_SECONDS = 300.0
 """The library gives up after a minute by itself; this is for the day it does not. Source: ConMan 0.3.1."""
 
-MAX_OPENING = 128
+MAX_OPENING = 256
 TURN_SECONDS = 0.5
 """So many sessions may be in their opening exchange (about 20 packets) together, but one that takes longer than this
 stands in nobody's way: with half of the BMCs dead, the others come up all the same."""
+
+RUSH_SECONDS = 0.1
+"""The engine's threads sleep for a quarter of a second before they look for their first sessions. They are woken this
+long after the first was submitted: a submission takes five times as long while they are at work."""
 
 STOP_SECONDS = 5.0
 """For the BMCs to confirm the end of their sessions; a session not closed ends at the BMC after a minute or so."""
@@ -77,13 +81,19 @@ class SolEngine:
     """Opens sessions. ``start_engine`` makes one."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, resolver: Resolver, library: Optional[Library], problem: str = ""
+        self,
+        loop: asyncio.AbstractEventLoop,
+        resolver: Resolver,
+        library: Optional[Library],
+        *,
+        problem: str = "",
     ) -> None:
         self._loop = loop
         self._resolver = resolver
         self._library = library
         self._turns = _Turns(loop, MAX_OPENING, TURN_SECONDS)
         self._connecting: Set[asyncio.Task[object]] = set()
+        self._is_fresh = True  # nothing was submitted yet
         self.problem = problem
         """Why there are no sessions; empty if there are."""
 
@@ -110,6 +120,8 @@ class SolEngine:
     async def _numeric_address(self, host: str) -> str:
         """Looked up here: the library would do so in our thread, and closes descriptor 0 if the name is unknown."""
         name, port = split_host(host)
+        if is_numeric(name):
+            return join_host(name, port)
         try:
             _family, found = (await self._resolver.resolve(name, port))[0]
         except (OSError, IndexError):
@@ -130,6 +142,9 @@ class SolEngine:
         except LibraryError as error:
             context.destroy()
             raise ConnectFailed(str(error)) from None
+        if self._is_fresh:
+            self._is_fresh = False
+            self._loop.call_later(RUSH_SECONDS, library.look_up)
         session = SolSession(context, fd)
         try:
             os.set_blocking(fd, False)
@@ -195,7 +210,7 @@ def start_engine(
         library = load()
         library.start_engine(threads)
     except LibraryError as error:
-        return SolEngine(loop, resolver, None, str(error))
+        return SolEngine(loop, resolver, None, problem=str(error))
     if keep_file_limit:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     return SolEngine(loop, resolver, library)
@@ -234,6 +249,15 @@ def join_host(address: str, port: int) -> str:
     if port == PORT:
         return address
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def is_numeric(host: str) -> bool:
+    """Whether ``host`` is an address as it is written; then there is nothing to look up."""
+    try:
+        socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        return False
+    return True
 
 
 def _set(future: asyncio.Future[None]) -> None:

@@ -17,7 +17,8 @@ import ctypes
 import enum
 import itertools
 import os
-from typing import Callable, Dict, Optional
+import signal
+from typing import Callable, Dict, Optional, Set
 
 from conman.text import encode
 from conmand.config.model import IpmiOptions
@@ -120,11 +121,25 @@ class Library:
         except OSError as error:
             raise LibraryMissing(f"cannot load {SONAME}, install {PACKAGES}: {error}") from error
         _declare(self._library)
+        self._threads: Set[int] = set()
 
     def start_engine(self, threads: int) -> None:
         """Start its threads, once. It reads libipmiconsole.conf(5), and raises the limit of open files to the hard."""
+        before = _threads_of_process()
         if self._library.ipmiconsole_engine_init(threads, 0):
             raise LibraryError(os.strerror(ctypes.get_errno()))
+        self._threads = _threads_of_process() - before
+
+    def look_up(self) -> None:
+        """Let the engine's threads see at once what was submitted.
+
+        A thread without a session sleeps for a quarter of a second at a time; a signal ends that. SIGCHLD is one that
+        the daemon handles (or ignores, and then nothing happens), and that any thread may be given at any time anyway.
+        """
+        tgkill = getattr(ctypes.CDLL(None), "tgkill", None)  # glibc 2.30
+        if tgkill is not None:
+            for thread in self._threads:
+                tgkill(os.getpid(), thread, int(signal.SIGCHLD))
 
     def stop_engine(self) -> None:
         """Close all sessions and end the threads. Blocks until the BMCs have answered, up to 45 s if one is silent."""
@@ -227,6 +242,10 @@ def _declare(library: ctypes.CDLL) -> None:
     for name, (result, arguments) in signatures.items():
         function = getattr(library, f"ipmiconsole_{name}")
         function.restype, function.argtypes = result, arguments
+
+
+def _threads_of_process() -> Set[int]:
+    return {int(name) for name in os.listdir("/proc/self/task")}
 
 
 def _reopen_descriptor_0() -> None:
