@@ -1,7 +1,8 @@
 """``ipmiconsole_exp.py HOST [USER [PSWD [KEYG]]]``: a BMC's serial console (IPMI SOL) through FreeIPMI.
 
 ipmiconsole insists on a terminal. Its escape character counts anywhere in a line, so breaks need no line end; and it
-takes a session from whoever has it.
+takes a session from whoever has it, unless told not to. By itself it would notice a BMC's silence after a minute;
+that its session was taken it notices only when the BMC says so, which the simulator does not (ipmitool asks).
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class IpmiconsoleDialogue(Dialogue):
         settings, target = self.settings, self.target
         self.password_given = self.key_given = False
         argv = [settings.command, "-h", target.host, "-u", target.user or "", "-e", "&", "-P"]
+        argv += [f"--session-timeout={settings.session_timeout * 1000}"]
+        argv += [] if settings.session_override else ["--dont-steal"]
         argv += ["-K"] if target.kg is not None else []
         argv += ["-I", str(settings.cipher_suite)] if settings.cipher_suite >= 0 else []
         argv += ["-W", ",".join(settings.workarounds)] if settings.workarounds else []

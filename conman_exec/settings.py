@@ -107,6 +107,8 @@ SCRIPTS: dict[str, tuple[Setting, ...]] = {
     "ipmiconsole": (
         *_tool("ipmiconsole", 30.0),
         Setting("cipher_suite", "integer(min=-1, max=17)", -1, "the suite; -1: ipmiconsole's own"),
+        Setting("session_timeout", "integer(min=20, max=600)", 25, "seconds until a silent BMC is given up"),
+        _OVERRIDE,
         Setting("workarounds", "string_list", (), "ipmiconsole's -W flags"),
         _ESCAPES,
     ),

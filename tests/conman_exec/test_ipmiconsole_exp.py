@@ -21,9 +21,13 @@ def words(talk: Conversation) -> str:
 
 
 def test_command_line_asks_for_prompts() -> None:
-    assert words(converse()) == "ipmiconsole -h bmc1 -u admin -e & -P"
+    assert words(converse()) == "ipmiconsole -h bmc1 -u admin -e & -P --session-timeout=25000"
     talk = converse(kg=b"k", workarounds=("a", "b"), cipher_suite=3, extra_arguments=("-l", "operator"))
-    assert words(talk) == "ipmiconsole -h bmc1 -u admin -e & -P -K -I 3 -W a,b -l operator"
+    assert words(talk) == "ipmiconsole -h bmc1 -u admin -e & -P --session-timeout=25000 -K -I 3 -W a,b -l operator"
+
+
+def test_session_of_others_may_be_respected() -> None:
+    assert "--dont-steal" in words(converse(session_override=False))
 
 
 def test_login_with_key() -> None:

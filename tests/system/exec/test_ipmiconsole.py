@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.addresses import own_address
 from tests.fakes.bmc import BREAK, Bmc
 from tests.fakes.installed import Installed
 from tests.fakes.peers import installed_program
@@ -88,3 +89,25 @@ def test_however_it_ends_sol_is_deactivated(installed: Installed, bmc: Bmc, way:
             script.signal(signal.SIGTERM if way == "term" else signal.SIGHUP)
         script.wait(5)
         assert not bmc.is_active
+
+
+def test_absent_bmc_is_told_in_the_tools_words(installed: Installed) -> None:
+    installed.settings("ipmiconsole", session_timeout=20)
+    with Script(*installed.argv("ipmiconsole", own_address(), "admin", "password")) as script:
+        assert script.read_to_end() == b"Error: connection timeout\r\n"
+
+
+def test_lost_bmc_ends_the_program_within_a_minute(installed: Installed, bmc: Bmc) -> None:
+    with login(installed, bmc) as script:
+        script.read_until(OPEN)
+        bmc.stop()
+        script.read_to_end(60)
+        bmc.cont()
+    with login(installed, bmc) as script:  # and it comes back
+        script.read_until(OPEN)
+
+
+def test_active_payload_is_no_obstacle(installed: Installed, bmc: Bmc) -> None:
+    with login(installed, bmc) as first, login(installed, bmc) as second:
+        first.read_until(OPEN)
+        second.read_until(OPEN)
