@@ -33,6 +33,10 @@ REPLY_SECONDS = 60.0
 LINGER_SECONDS = 2.0
 """For a client to close after its reply; closing first with input unread would destroy the reply on its way."""
 
+MAX_LONG_REQUESTS_BYTES = 64 * 1024 * 1024
+"""For all connections together, what they have sent beyond 8 KiB each before their request is answered. Without it, a
+thousand peers with a MiB each would cost a GiB before any of them is known."""
+
 READ_BYTES = 65536
 BACKLOG = 1024
 ACCEPTS_PER_WAKEUP = 64
@@ -85,6 +89,7 @@ class Listener:
         self._max_clients = max_clients
         self._handshakes: Dict[asyncio.Task[None], None] = {}  # oldest first
         self._dropped: Set[asyncio.Task[None]] = set()  # cancelled, and not yet gone
+        self._long_requests = _Budget(MAX_LONG_REQUESTS_BYTES)
         self.clients: Set[Client] = set()
         self._paused: Optional[asyncio.TimerHandle] = None
         self._exhausted = False
@@ -184,7 +189,13 @@ class Listener:
         peer = _Peer(name, address[0], address[1])
         if self._tcpwrappers and not await self._admitted(sock, peer):
             return False
-        incoming = _Handshake(self._loop, sock, self._loop.time() + HANDSHAKE_SECONDS)
+        incoming = _Handshake(self._loop, sock, self._loop.time() + HANDSHAKE_SECONDS, self._long_requests)
+        try:
+            return await self._dialogue(sock, peer, incoming)
+        finally:
+            incoming.forget()
+
+    async def _dialogue(self, sock: socket.socket, peer: _Peer, incoming: _Handshake) -> bool:
         greeting = await self._next_event(incoming, peer, "greeting")
         if isinstance(greeting, protocol.Failed):
             await self._refuse(sock, peer, "unknown", greeting.code, greeting.message)
@@ -313,13 +324,23 @@ class Listener:
             pass  # the peer has what it wanted, or does not want it
 
 
+class _Budget:
+    __slots__ = ("left_bytes",)
+
+    def __init__(self, left_bytes: int) -> None:
+        self.left_bytes = left_bytes
+
+
 class _Handshake:
     """Events of the handshake core, read from the socket as they are needed, until a deadline on the loop's clock."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, deadline: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, deadline: float, budget: _Budget) -> None:
         self._loop = loop
         self._sock = sock
         self._deadline = deadline
+        self._budget = budget
+        self._free_bytes = protocol.MAX_GREETING_BYTES  # left of what does not count
+        self._counted_bytes = 0
         self._core = protocol.ServerHandshake()
         self._events: List[protocol.HandshakeEvent] = []
 
@@ -327,8 +348,23 @@ class _Handshake:
         """Raises ``OSError``, or ``asyncio.TimeoutError`` at the deadline."""
         while not self._events:
             data = await _in_time(self._loop.sock_recv(self._sock, READ_BYTES), self._deadline - self._loop.time())
+            self._count(len(data))
             self._events = self._core.receive(data) if data else self._core.receive_eof()
         return self._events.pop(0)
+
+    def _count(self, received_bytes: int) -> None:
+        self._free_bytes -= received_bytes
+        excess = max(-self._free_bytes, 0)
+        self._free_bytes += excess
+        if excess > self._budget.left_bytes:
+            raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+        self._budget.left_bytes -= excess
+        self._counted_bytes += excess
+
+    def forget(self) -> None:
+        """What was received is kept no longer."""
+        self._budget.left_bytes += self._counted_bytes
+        self._counted_bytes = 0
 
 
 async def _in_time(operation: Awaitable[T], seconds: float) -> T:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 from typing import Any, Awaitable, Callable, List, Optional, Sequence
 
 import pytest
 
+from conman.protocol import MAX_GREETING_BYTES
 from conmand.config.model import LogLevel
 from conmand.server import listener as listener_module
 from conmand.server.hosts_access import Decision
@@ -325,6 +327,36 @@ def test_a_silent_peer_is_dropped_in_time() -> None:
             f"Unable to read greeting from <host.example.org:{peer.getsockname()[1]}>: Connection timed out"
             for peer in silent
         )
+
+    serving(test)
+
+
+def test_long_requests_are_bounded_together_and_short_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    total_bytes = 500_000
+    monkeypatch.setattr(listener_module, "MAX_LONG_REQUESTS_BYTES", total_bytes)
+    request = b"QUERY" + b" CONSOLE='n1'" * 30_000
+
+    async def test(port: Port) -> None:
+        def left_bytes() -> int:
+            return port.listener._long_requests.left_bytes
+
+        first, second = port.connect(), port.connect()
+        await port.say(first, HELLO + request)  # its end is to come
+        while left_bytes() > total_bytes - len(request) + 2 * MAX_GREETING_BYTES:
+            await settle(1)
+        with contextlib.suppress(ConnectionError):
+            await port.say(second, HELLO + request + b"\n")
+        while not port.log:
+            await settle(1)
+        who = f"host.example.org:{second.getsockname()[1]}"
+        assert port.log == [f"Unable to read request from <{who}>: No buffer space available"]
+        assert await port.ask(b"QUERY CONSOLE='n2'\n") == b"OK CONSOLE='n2'\n"
+        await port.say(first, b"\n")
+        assert await port.rest(first) == OK + b"OK CONSOLE='n1'\n"
+        first.close()
+        while port.listener._handshakes:
+            await settle(1)
+        assert left_bytes() == total_bytes
 
     serving(test)
 
