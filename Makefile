@@ -38,7 +38,7 @@ bench: packages $(READY) original
 
 # As root the packages are installed; anybody else is told which are missing.
 packages:
-	@tests/install-packages
+	@PYTHON=$(PYTHON) tests/install-packages
 
 # The original ConMan 0.3.1, as a reference and peer of the tests; nothing is installed from it.
 original:
