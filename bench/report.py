@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterable, List, Optional, Tuple
+from typing import Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from bench.measure import PER_LINES, Sample
 from bench.plan import LINE_BYTES, Plan
@@ -90,19 +90,19 @@ class Line:
 HEADINGS = ("measured", "consoles", "ours/original", "ours", "original", "limit", "", "notes")
 
 
-def lines(samples: Iterable[Sample]) -> List[Line]:
-    """The table's lines in the order of ``ROWS``."""
+def lines(samples: Iterable[Sample], rows: Mapping[str, Row] = ROWS) -> List[Line]:
+    """The table's lines in the order of ``rows``."""
     by_row: Dict[str, Dict[str, List[Sample]]] = {}
     for sample in samples:
         by_row.setdefault(sample.row, {}).setdefault(sample.subject, []).append(sample)
-    made = [_line(row, subjects) for row, subjects in by_row.items()]
-    titles = [row.title for row in ROWS.values()]
+    made = [_line(rows, row, subjects) for row, subjects in by_row.items()]
+    titles = [row.title for row in rows.values()]
     return sorted(made, key=lambda line: (titles.index(line.title), line.consoles))
 
 
-def _line(key: str, subjects: Dict[str, List[Sample]]) -> Line:
+def _line(rows: Mapping[str, Row], key: str, subjects: Dict[str, List[Sample]]) -> Line:
     kind, _, consoles_text = key.rpartition(" ")
-    row, consoles = ROWS[kind], int(consoles_text)
+    row, consoles = rows[kind], int(consoles_text)
     ours, original = (_median(subjects.get(label, ())) for label in (OURS, ORIGINAL))
     ratio = ours / original if ours is not None and original else None
     most_ratio = row.most_ratio(consoles) if row.most_ratio else None
