@@ -120,6 +120,17 @@ def set_file_limit(nofile: int) -> Optional[int]:
     return wanted
 
 
+def open_standard_files() -> None:
+    """``/dev/null`` where descriptors 0 to 2 are closed: the next file opened would get such a number, and be lost when
+    messages are written to it or ``redirect_standard_files`` replaces it."""
+    while True:
+        fd = os.open(os.devnull, os.O_RDWR)
+        if fd > 2:
+            os.close(fd)
+            return
+        os.set_inheritable(fd, True)
+
+
 def redirect_standard_files() -> None:
     """Descriptors 0 to 2 on ``/dev/null``."""
     null = os.open(os.devnull, os.O_RDWR)

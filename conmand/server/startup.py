@@ -122,6 +122,7 @@ class _Startup:
 
     def __init__(self, options: StartOptions) -> None:
         self._options = options
+        process_setup.open_standard_files()
         self._service_manager = process_setup.ServiceManager()
         self._directory = decode(os.getcwdb())
         self._log = DaemonLog()
@@ -189,6 +190,7 @@ class _Startup:
         except Exception:
             for line in traceback.format_exc().splitlines():
                 self._log.error(line)
+            self._warn(self._pid_file.remove())
             return 1
         loop.close()
         return 0

@@ -135,3 +135,11 @@ def test_without_a_service_manager_nothing_is_sent(monkeypatch: pytest.MonkeyPat
 def test_a_hangup_before_the_handlers_does_not_end_the_daemon() -> None:
     text = f"starter = detach()\nos.kill(os.getpid(), {int(signal.SIGHUP)})\nstarter.ready()"
     assert script(text)[0] == 0
+
+
+def test_closed_standard_files_are_opened_before_others_get_their_numbers() -> None:
+    program = (
+        "import os\nos.close(0), os.close(2)\nopen_standard_files()\nfile = open('/dev/zero')\n"
+        "print([os.readlink(f'/proc/self/fd/{fd}') for fd in (0, 2)], file.fileno())"
+    )
+    assert script(program) == (0, "['/dev/null', '/dev/null'] 3\n", "")
