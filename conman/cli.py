@@ -17,6 +17,7 @@ from conman.options import Answer, Options, UsageError, parse
 from conman.protocol import ErrorCode, Greeting, Request, RequestCommand, too_many_consoles
 from conman.session import Session
 from conman.session_log import SessionLog
+from conman.status import parse_statuses, table
 from conman.text import decode, encode
 
 DONE, FAILED_HERE, FAILED_THERE = 0, 1, 2
@@ -40,6 +41,10 @@ def main(argv: Optional[List[str]] = None) -> int:
 
 
 def _run(program: str, arguments: List[str]) -> int:
+    if _is_run(arguments):
+        from conman import run
+
+        return run.main(program, arguments[1:])
     options = parse(arguments, os.environ)
     if options.answer is not None:
         _print(_answer(program, options).encode("utf-8", "surrogateescape"))
@@ -57,9 +62,18 @@ def _run(program: str, arguments: List[str]) -> int:
         log.close()
 
 
+def _is_run(arguments: List[str]) -> bool:
+    """A console may be called "run": only with ``-- COMMAND`` something else is meant."""
+    return arguments[:1] == ["run"] and ("--" in arguments[2:-1] or arguments[1:2] == ["-h"])
+
+
 def _talk(options: Options, log: SessionLog) -> int:
+    if options.tail:
+        return _tail(options)
     greeting = identity.greeting(os.environ)
-    if options.command is RequestCommand.QUERY:
+    if options.status:
+        _print_status(options, greeting)
+    elif options.command is RequestCommand.QUERY:
         connection = connect(options.address, greeting, options.request())
         connection.sock.close()
         names = b"".join(encode(name) + b"\n" for name in connection.ok.names)
@@ -71,6 +85,21 @@ def _talk(options: Options, log: SessionLog) -> int:
         Session(connection, _keyboard(connection, options), log).run()
     log.finish()
     return DONE
+
+
+def _print_status(options: Options, greeting: Greeting) -> None:
+    request = Request(RequestCommand.QUERY, tuple(options.patterns), regex=options.regex, status=True)
+    connection = connect(options.address, greeting, request)
+    lines = connection.read_to_end()
+    if not connection.ok.status:
+        raise ConnectError(f"No status from <{connection.endpoint.label}>: its daemon tells names only")
+    _print(lines if options.json else encode(table(parse_statuses(lines))))
+
+
+def _tail(options: Options) -> int:
+    from conman.tail import tail  # asyncio is slow to load, and the other modes do without it
+
+    return tail(options)
 
 
 def _keyboard(connection: Connection, options: Options) -> Keyboard:

@@ -126,6 +126,8 @@ def _letters(letters: str, rest: List[str]) -> Iterator[_Argument]:
 
 
 def _finish(options: Options) -> None:
+    if options.json and not options.status:
+        raise UsageError("--json needs --status")
     if options.command is RequestCommand.MONITOR:
         options.broadcast = options.force = options.join = False
     nothing_to_do = not options.patterns and options.command is not RequestCommand.QUERY

@@ -1,0 +1,196 @@
+"""``conman-py run``: one shell command on many consoles at once, with each one's output and exit status."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import stat
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import List, Optional, Sequence, Tuple
+
+from conman.address import Address, from_environment
+from conman.console import Console, query
+from conman.dialogues import CommandResult
+from conman.errors import ConmanError, RefusedError
+from conman.lines import prefixed
+from conman.options import read_patterns
+from conman.parallel import DEFAULT_LIMIT, Outcome, run_on
+from conman.text import decode, encode
+
+PROGRESS_AFTER_SECONDS = 2.0
+BAR_WIDTH = 30
+
+EPILOG = """\
+The credentials file has the lines "user = NAME" and "password = WORD"; nobody else may read it. With it, run logs in
+where a login is asked for, and out again. Without it, a shell has to be there.
+
+Exit status: 0 if the command succeeded everywhere; 1 if it failed somewhere; 2 if the server refused.
+"""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    user: str
+    password: Optional[str] = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Job:
+    command: str
+    credentials: Optional[Credentials]
+    seconds: float
+
+    def __call__(self, console: Console) -> CommandResult:
+        login = None
+        if self.credentials is not None:
+            login = console.login(self.credentials.user, self.credentials.password)
+        try:
+            return console.run(self.command, self.seconds)
+        finally:
+            if login is not None and login.fresh:
+                console.sendline("exit")  # no root shell is to be left to whoever attaches next
+
+
+def main(program: str, arguments: Sequence[str]) -> int:
+    """``arguments`` without the word ``run``; returns the exit status."""
+    split = list(arguments).index("--") if "--" in arguments else len(arguments)
+    options = _parser(program).parse_args(arguments[:split])
+    command = " ".join(arguments[split + 1 :])
+    job = Job(command, read_credentials(options.credentials) if options.credentials else None, options.timeout)
+    address = _address(options.d)
+    try:
+        names = query(*_patterns(options), server=address, regex=options.r)
+    except RefusedError as error:
+        _complain(f"ERROR: {error}.")
+        return 2
+    mode = "force" if options.f else "join" if options.j else "connect"
+    report = _Report(len(names), sys.stderr.isatty())
+    outcomes = run_on(
+        names, job, limit=options.p, mode=mode, server=address, timeout=options.timeout, on_done=report.add
+    )
+    return report.finish(list(outcomes.values()))
+
+
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"{os.path.basename(program)} run",
+        usage="%(prog)s [OPTIONS] NAMES -- COMMAND",
+        description="Run a shell command on many consoles at once.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-d", metavar="HOST", help="server: HOST[:PORT]")
+    parser.add_argument("-F", metavar="FILE", action="append", default=[], help="read console names from FILE")
+    parser.add_argument("-f", action="store_true", help="force (console-stealing)")
+    parser.add_argument("-j", action="store_true", help="join (console-sharing)")
+    parser.add_argument("-p", metavar="N", type=_positive, default=DEFAULT_LIMIT, help="at a time [%(default)s]")
+    parser.add_argument("-r", action="store_true", help="names are regular expressions")
+    parser.add_argument("--credentials", metavar="FILE", help="log in with what FILE says")
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=float, default=30.0, help="for the command and each prompt [%(default)s]"
+    )
+    parser.add_argument("names", nargs="*", metavar="NAMES")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError("not positive")
+    return number
+
+
+def _address(text: Optional[str]) -> Address:
+    try:
+        return from_environment(os.environ).with_text(text or "")
+    except ValueError as error:
+        raise ConmanError(str(error)) from error
+
+
+def _patterns(options: argparse.Namespace) -> List[str]:
+    patterns = [pattern for path in options.F for pattern in read_patterns(path)]
+    patterns += [part for name in options.names for part in name.split(",") if part]
+    if not patterns:
+        raise ConmanError("no consoles are named; all of them are '*'")
+    return patterns
+
+
+def read_credentials(path: str) -> Credentials:
+    """Raises ``ConmanError`` for a file that others may read, or that names no user. What it says is never shown."""
+    try:
+        with open(encode(path), "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            lines = decode(file.read()).splitlines()
+    except OSError as error:
+        raise ConmanError(f'Unable to open "{path}": {error.strerror}') from error
+    if mode & (stat.S_IRGRP | stat.S_IROTH):
+        raise ConmanError(f'cannot use "{path}": others may read it; its mode should be 0600')
+    values = dict(_setting(line) for line in lines if line.strip() and not line.lstrip().startswith("#"))
+    if not values.get("user"):
+        raise ConmanError(f'cannot use "{path}": it names no user')
+    return Credentials(values["user"], values.get("password"))
+
+
+def _setting(line: str) -> Tuple[str, str]:
+    key, _equals, value = line.partition("=")
+    return key.strip().lower(), value.strip()
+
+
+class _Report:
+    """Each console's lines when it is done; on a terminal a bar while the rest takes long."""
+
+    def __init__(self, total: int, on_terminal: bool) -> None:
+        self._total = total
+        self._done = self._failed = 0
+        self._on_terminal = on_terminal
+        self._started = time.monotonic()
+        self._bar_shown = False
+
+    def add(self, outcome: Outcome[CommandResult]) -> None:
+        self._hide_bar()
+        self._done += 1
+        name, result = outcome.console, outcome.value
+        if result is None:
+            self._failed += 1
+            details = outcome.error.details if isinstance(outcome.error, RefusedError) else ""
+            for line in [f"ERROR: {outcome.error}.", *details.splitlines()]:
+                _complain(prefixed(name, line))
+        else:
+            self._failed += result.status != 0
+            if result.output:
+                lines = [prefixed(name, line) for line in result.output.split("\n")]
+                sys.stdout.buffer.write(encode("\n".join(lines) + "\n"))
+                sys.stdout.buffer.flush()
+            _complain(prefixed(name, f"exit status {'unknown' if result.status is None else result.status}"))
+        self._show_bar()
+
+    def _show_bar(self) -> None:
+        if self._on_terminal and self._done < self._total and self._elapsed >= PROGRESS_AFTER_SECONDS:
+            filled = BAR_WIDTH * self._done // self._total
+            bar = "#" * filled + "." * (BAR_WIDTH - filled)
+            sys.stderr.write(f"\r[{bar}] {self._done}/{self._total}, {self._failed} failed, {self._elapsed:.0f} s")
+            sys.stderr.flush()
+            self._bar_shown = True
+
+    def _hide_bar(self) -> None:
+        if self._bar_shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._bar_shown = False
+
+    @property
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._started
+
+    def finish(self, outcomes: List[Outcome[CommandResult]]) -> int:
+        if len(outcomes) > 1:
+            _complain(f"{len(outcomes)} consoles: {len(outcomes) - self._failed} succeeded, {self._failed} failed")
+        return 1 if self._failed else 0
+
+
+def _complain(text: str) -> None:
+    sys.stderr.flush()
+    os.write(2, encode(text + "\n"))
