@@ -43,11 +43,11 @@ def describe(console: SharedConsole) -> Dict[str, object]:
 
 
 def last_line(tail: bytes) -> Optional[str]:
-    """The last line that is not blank, complete or not, without control characters and colours."""
+    """The last line of the console's own that is not blank, complete or not, without control characters and colours."""
     text = tail.decode("utf-8", "replace")
     for line in reversed(text.replace("\r", "\n").split("\n")):
         shown = _NOT_SHOWN.sub("", line).strip()
-        if shown:
+        if shown and not shown.startswith("<ConMan> "):
             return shown[:LAST_LINE_CHARACTERS]
     return None
 

@@ -21,6 +21,7 @@ from tests.fakes.loops import ManualLoop, run
         (b"boot\r\nlogin: ", "login:"),
         (b"boot\r\ndone\r\n\r\n", "done"),
         (b"\x1b[1;32mroot@n1\x1b[0m:~# \x07", "root@n1:~#"),
+        (b"up\r\n\r\n<ConMan> Console [n1] joined by <u@h> at 01-02 03:04.\r\n", "up"),
         (b"half\xff", "half\ufffd"),
         (b"x" * 300, "x" * 200),
     ],
