@@ -73,7 +73,10 @@ def test_escapes_do_not_end_the_session(installed: Installed, sshd: Sshd) -> Non
         script.read_until(b"$ ")
         script.send(b"cat\r")
         script.read_until(b"cat\r\n")
-        for typed in (b"&.", b"x\r", b"&?\r", b"&&\r", b"&", b"\x1a"):
+        script.send(b"&.")
+        script.send(b"x\r")
+        script.read_until(b"&.x\r\n&.x\r\n")  # echoed by the terminal, and by cat
+        for typed in (b"&?\r", b"&&\r", b"&", b"\x1a"):
             script.send(typed)
         script.read_until(b"$ ")  # the shell's, as ^Z has stopped cat: ssh itself is still there
         script.send(b"echo still $((40+2))\r")
