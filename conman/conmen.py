@@ -235,24 +235,27 @@ def _panes(settings: Settings, names: List[str]) -> int:
     size = shutil.get_terminal_size((200, 60))  # the default also where a terminal does not know its own
     place = ["-x", str(size.columns), "-y", str(size.lines)]
     broadcast = f"{shlex.join(settings.broadcast())}; {end}"
-    if not _tmux(server, environ, "new-session", "-d", "-s", "conmen", *place, broadcast):
+    if not _tmux(server, environ, "new-session", "-d", "-P", "-s", "conmen", *place, broadcast):
         raise _Misuse("Cannot start tmux", NOT_EXECUTABLE)
     for setting in (("pane-border-status", "top"), ("pane-border-format", " #{pane_title} "), ("mouse", "on")):
         _tmux(server, environ, "set-option", "-g", *setting)
     _tmux(server, environ, "select-pane", "-t", "conmen:0.0", "-T", f"Broadcast to {len(names)} consoles")
     for name in names:
         command = shlex.join(settings.single(name))
-        if not _tmux(server, environ, "split-window", "-d", "-t", "conmen:0", command):
+        pane = _tmux(server, environ, "split-window", "-d", "-P", "-F", "#{pane_id}", "-t", "conmen:0.0", command)
+        if not pane:
             _tmux(server, environ, "new-window", "-d", "-t", "conmen:", "-n", name, command)  # no room left
             continue
-        _tmux(server, environ, "select-pane", "-t", "conmen:0.{bottom}", "-T", name)
-        _tmux(server, environ, "select-pane", "-t", "conmen:0.0")
+        _tmux(server, environ, "select-pane", "-t", pane, "-T", name)
         _tmux(server, environ, "select-layout", "-t", "conmen:0", "tiled")
+    _tmux(server, environ, "select-pane", "-t", "conmen:0.0")
     os.execvpe("tmux", [*server, "attach-session", "-t", "conmen"], environ)
 
 
-def _tmux(server: List[str], environ: Dict[str, str], *command: str) -> bool:
-    return subprocess.run([*server, *command], env=environ, stderr=subprocess.DEVNULL, check=False).returncode == 0
+def _tmux(server: List[str], environ: Dict[str, str], *command: str) -> str:
+    """What tmux says to ``command``; nothing if it fails."""
+    done = subprocess.run([*server, *command], env=environ, capture_output=True, check=False)
+    return "" if done.returncode else done.stdout.decode("utf-8", "replace").strip()
 
 
 if __name__ == "__main__":

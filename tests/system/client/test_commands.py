@@ -235,7 +235,7 @@ def test_conmen_uses_panes_of_tmux(site: DemoSite, tmp_path: Path) -> None:
     tmux = installed_program("tmux")
     place = {**environ(site), "TMUX_TMPDIR": str(tmp_path), "TERM": "xterm", "LC_ALL": "C.UTF-8", "TMUX": "another"}
     with OnTerminal([*CONMEN, "-m", "sh1", "sh2"], environ=place) as terminal:
-        terminal.read_until(b"Broadcast to 2 consoles")
+        terminal.read_until(b"<ConMan> Broadcast")  # keys typed before that would be dropped
         server = f"conmen-{terminal.pid}"
         panes = subprocess.run(
             [str(tmux), "-L", server, "list-panes", "-s", "-F", "#{pane_title}"],
