@@ -103,6 +103,13 @@ SCRIPTS: dict[str, tuple[Setting, ...]] = {
         Setting("session_override", "boolean", True, "deactivate a payload that is active elsewhere, and retry"),
         Setting("relay", "boolean", True, "no: become ipmitool, without a process between; breaks at line start only"),
         _ESCAPES,
+        Setting(
+            "engine",
+            'option("ipmitool", "freeipmi")',
+            "ipmitool",
+            "freeipmi: under conmand-py, a session of the daemon's own, without any process",
+        ),
+        Setting("workarounds", "string_list", (), "for freeipmi: as ipmiopts' W in conman.conf (solpayloadsize, ...)"),
     ),
     "ipmiconsole": (
         *_tool("ipmiconsole", 30.0),

@@ -106,6 +106,16 @@ class IpmiDevice:
 
 
 @dataclass(frozen=True)
+class IpmiScriptDevice(IpmiDevice):
+    """A BMC that a command line of an ipmitool device script names; the script itself is not run.
+
+    The password that ``argv`` may hold is not shown.
+    """
+
+    argv: Tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
 class TestDevice:
     __test__ = False
 

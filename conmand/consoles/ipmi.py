@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import Optional
+from typing import Optional, Tuple
 
-from conmand.config.model import ConsoleSettings, IpmiDevice, LogLevel
+from conmand.config.model import ConsoleSettings, IpmiDevice, IpmiOptions, LogLevel
 from conmand.consoles.base import DescriptorConsole, Services, Sink, State
 from conmand.consoles.ipmi_engine import ConnectFailed, EngineUnavailable, NoContext, SolSession
 from conmand.proto.backoff import Backoff
@@ -61,7 +61,8 @@ class IpmiConsole(DescriptorConsole):
         engine = self.services.ipmi
         assert engine is not None, "there is one where a configuration has IPMI consoles"
         try:
-            session = await engine.connect(self._device.host, self._device.options)
+            host, options = await self._target()
+            session = await engine.connect(host, options)
         except ConnectFailed as failure:
             self._attempt = None
             self._failed(failure)
@@ -70,6 +71,10 @@ class IpmiConsole(DescriptorConsole):
         self._session = session
         self._attach(session.fd)
         self.sink.announce(LogLevel.INFO, f"Console [{self.name}] connected to {self.label}")
+
+    async def _target(self) -> Tuple[str, IpmiOptions]:
+        """The BMC and how to log in to it. Raises ``ConnectFailed``."""
+        return self._device.host, self._device.options
 
     def _failed(self, failure: ConnectFailed) -> None:
         reason = f": {failure}" if str(failure) else ""

@@ -12,6 +12,7 @@ from conmand.config.model import (
     ConsoleSettings,
     Device,
     IpmiDevice,
+    IpmiScriptDevice,
     ProcessDevice,
     SerialDevice,
     TelnetDevice,
@@ -27,6 +28,7 @@ _CLASSES = {
     SerialDevice: "serialport:SerialConsole",
     ProcessDevice: "process:ProcessConsole",
     IpmiDevice: "ipmi:IpmiConsole",
+    IpmiScriptDevice: "ipmi_script:IpmiScriptConsole",
     TestDevice: "testconsole:TestConsole",
 }
 _loaded: dict[type, Type[Console]] = {}

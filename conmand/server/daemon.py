@@ -19,6 +19,7 @@ from conman import __version__
 from conmand.config import specifiers
 from conmand.config.errors import ExpansionTooLong
 from conmand.config.model import Configuration, ConsoleSettings, Device, IpmiDevice
+from conmand.config.native_scripts import serve_natively
 from conmand.consoles.base import Services
 from conmand.server.children import ChildReaper
 from conmand.server.client import ClientContext
@@ -97,6 +98,7 @@ class Daemon:
     # Start.
 
     def _build(self) -> None:
+        self._configuration = serve_natively(self._configuration, self._log.error)
         server = self._configuration.server
         self._children = ChildReaper(self._loop, cwd=None if self._options.foreground else "/")
         self._children.start()
