@@ -35,6 +35,7 @@ types: $(READY)
 
 bench: packages $(READY) original
 	CONMAN_ORIGINAL=$(abspath $(ORIGINAL)) $(BIN)/python -m bench
+	CONMAN_ORIGINAL=$(abspath $(ORIGINAL)) $(BIN)/python -m bench.exec_scripts
 	CONMAN_ORIGINAL=$(abspath $(ORIGINAL)) $(BIN)/python -m bench.ipmi
 
 # As root the packages are installed; anybody else is told which are missing.
