@@ -134,7 +134,7 @@ def _summary(configuration: Configuration) -> Iterator[str]:
     consoles = configuration.consoles
     server = configuration.server
     errors = sum(problem.level <= LogLevel.ERROR for problem in configuration.problems)
-    warnings = len(configuration.problems) - errors
+    warnings = sum(problem.level is LogLevel.WARNING for problem in configuration.problems)
     logged = sum(console.log is not None for console in consoles)
     types = Counter(_type_of(console.device) for console in consoles)
     by_type = ", ".join(f"{count} {kind}" for kind, count in sorted(types.items()))
