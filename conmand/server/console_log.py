@@ -281,12 +281,14 @@ class ConsoleLog:
             self._budget.left_bytes += written
         self._backlog = None
         lost, self._lost_bytes = self._lost_bytes, 0
+        if lost:
+            self.notice(notices.log_lost(self.name, lost))
+            if self._backlog is not None:
+                return  # not even the mark: it waits at the head of a new backlog
+        self._retry_delay = RETRY_SECONDS[0]
         if self._complaint is not None:
             self._complaint = None
             self._daemon_log.notice(f"Console [{self.name}] log is written again, {lost} bytes were lost")
-        self._retry_delay = RETRY_SECONDS[0]
-        if lost:
-            self.notice(notices.log_lost(self.name, lost))
 
     def _retry_later(self) -> None:
         if self._retry_timer is None:
