@@ -55,6 +55,7 @@ class Session:
         self._keyboard = keyboard
         self._log = log
         self._terminal = Terminal(STDIN)
+        self._signals = _Signals(self._terminal)
         self._to_server = bytearray()
         self._to_screen = memoryview(b"")
         self._closed_by_user = False
@@ -62,7 +63,7 @@ class Session:
 
     def run(self) -> None:
         self._sock.setblocking(False)
-        signals = _Signals(self._terminal)
+        signals = self._signals
         try:
             with self._terminal:
                 try:
@@ -89,7 +90,7 @@ class Session:
 
     def _turn(self) -> bool:
         """Wait for something and do it; false at the end."""
-        reading: List[Union[int, socket.socket]] = []
+        reading: List[Union[int, socket.socket]] = [self._signals.wakeup]
         writing: List[Union[int, socket.socket]] = []
         if not self._to_screen:
             reading.append(self._sock)
@@ -100,6 +101,8 @@ class Session:
         if self._to_screen:
             writing.append(STDOUT)
         readable, writable, _ = select.select(reading, writing, [])
+        if self._signals.wakeup in readable:
+            self._signals.woken()
         if STDIN in readable:
             self._read_keys()
         if self._to_server and (self._sock in writable or STDIN in readable):
@@ -142,7 +145,7 @@ class Session:
         while self._to_screen:
             self._write_screen()
             if self._to_screen:
-                select.select([], [STDOUT], [])  # somebody has made the terminal non-blocking
+                select.select([], [STDOUT], [], 1.0)  # somebody has made the terminal non-blocking
 
     def _show(self, text: bytes) -> None:
         """Our own words, after all that came before them."""
@@ -226,13 +229,25 @@ class Session:
 
 
 class _Signals:
-    """Ours during a session, and as before afterwards. A signal that was ignored, as by nohup(1), stays so."""
+    """Ours during a session, and as before afterwards. A signal that was ignored, as by nohup(1), stays so.
+
+    One that comes just before select(2) blocks would not be acted on until something else happens: so each also makes
+    ``wakeup`` readable.
+    """
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
         self._before: Dict[int, object] = {}
+        self.wakeup, self._waker = socket.socketpair()
+        self.wakeup.setblocking(False)
+        self._waker.setblocking(False)
+
+    def woken(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self.wakeup.recv(4096)
 
     def take(self) -> None:
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         for number in _IGNORED:
             self._set(number, signal.SIG_IGN)
         for number in _ENDING:
@@ -249,6 +264,9 @@ class _Signals:
     def give_back(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        signal.set_wakeup_fd(-1)
+        self.wakeup.close()
+        self._waker.close()
 
     def _set(self, number: int, handler: object) -> None:
         self._before[number] = signal.signal(number, handler)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from demo.node import Node
 from demo.terminal_server import TerminalServer
 from tests.fakes.daemons import OURS, REPOSITORY, Daemon, start_daemon
 from tests.fakes.files import PATIENCE_SECONDS
+from tests.fakes.sessions import open_session
 
 
 class DemoSite:
@@ -59,6 +60,9 @@ class DemoSite:
             raise
         for name in self._names:
             self.daemon.wait_for(f"[{name}] connected")
+            with open_session(self.daemon.port, f"CONNECT CONSOLE='{name}'\n".encode()) as session:
+                session.send(b"\r")
+                session.receive_until(b"login: ")  # our side has accepted too: no descriptor comes later
         return self
 
     def __exit__(self, *failure: object) -> None:

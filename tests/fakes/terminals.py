@@ -33,7 +33,7 @@ def client_command(kind: str) -> List[str]:
 
 
 class OnTerminal:
-    """Use as a context manager; a program that still runs at its end is killed. ``shown`` is all that was written."""
+    """Use as a context manager; a program that still runs at its end is killed."""
 
     def __init__(
         self,
@@ -44,8 +44,8 @@ class OnTerminal:
         shell: bool = False,
     ) -> None:
         self._ours, self._theirs = os.openpty()
-        self.shown = b""
-        self._unread = b""
+        self._shown = bytearray()
+        self._unread = bytearray()
         redirect = ' 2>"$0"' if shell else ""  # an interactive shell talks to its user there
         self._process = subprocess.Popen(
             ["/bin/sh", "-c", _ON_TERMINAL + redirect, os.ttyname(self._theirs), *(_SHELL if shell else argv)],
@@ -79,14 +79,25 @@ class OnTerminal:
         while marker not in self._unread:
             assert self._read(), f"no {marker!r}: {self._unread!r}, errors: {self._errors}"
         end = self._unread.index(marker) + len(marker)
-        block, self._unread = self._unread[:end], self._unread[end:]
+        return self._take(end)
+
+    def _take(self, count: int) -> bytes:
+        block = bytes(self._unread[:count])
+        del self._unread[:count]
         return block
+
+    @property
+    def shown(self) -> bytes:
+        """All that has been read, whether it was asked for or not."""
+        return bytes(self._shown)
+
+    def forget_shown(self) -> None:
+        self._shown.clear()
 
     def read_count(self, count: int) -> bytes:
         while len(self._unread) < count:
             assert self._read(), f"only {len(self._unread)} of {count} bytes"
-        block, self._unread = self._unread[:count], self._unread[count:]
-        return block
+        return self._take(count)
 
     def _read(self, seconds: float = PATIENCE_SECONDS) -> bool:
         if not select.select([self._ours], [], [], seconds)[0]:
@@ -95,7 +106,7 @@ class OnTerminal:
             data = os.read(self._ours, 65536)
         except OSError:
             return False
-        self.shown += data
+        self._shown += data
         self._unread += data
         return bool(data)
 

@@ -29,7 +29,7 @@ def test_a_flood_of_100_megabytes_is_shown_complete_and_in_order() -> None:
         flooder.start()
         for _ in range(100):
             assert terminal.read_count(len(MEGABYTE)) == MEGABYTE
-            terminal.shown = b""
+            terminal.forget_shown()
         flooder.join()
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import socket
 import subprocess
 from pathlib import Path
 from typing import List
@@ -248,6 +251,9 @@ def test_suspension_in_a_shell(tmp_path: Path) -> None:
 def test_the_end_of_the_daemon(tmp_path: Path) -> None:
     def scenario(pair: Pair) -> Seen:
         terminal = pair.open("-m", "u")
+        pair.site.daemon.signal(signal.SIGTERM)
+        with contextlib.suppress(OSError):  # the original may fall asleep before it looks: wake it up
+            socket.create_connection(("127.0.0.1", pair.site.daemon.port)).close()
         pair.site.daemon.stop()
         return pair.ended(terminal)
 
