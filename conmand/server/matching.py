@@ -27,6 +27,9 @@ MATCH_SECONDS = 2.0
 #: Children at once; further requests wait for their turn.
 MAX_WORKERS = 4
 
+#: For that turn. Ours; hostile patterns by the dozen make others wait, but neither for ever nor in numbers.
+QUEUE_SECONDS = 10.0
+
 _COMMAND = [sys.executable, "-I", "-S", str(Path(__file__).with_name("match_worker.py"))]
 _ENVIRONMENT = {"LC_ALL": "C"}
 _READ_BYTES = 65536
@@ -100,7 +103,7 @@ class Matcher:
         """The names that match at least one of ``patterns`` (all names if there are none), in ConMan's order.
 
         Raises ``PatternError`` if libc refuses a pattern or the evaluation fails, ``PatternTimeout`` if it takes more
-        than ``MATCH_SECONDS``.
+        than ``MATCH_SECONDS``, or ``QUEUE_SECONDS`` to begin.
         """
         if self._names is None:
             self._names = _Names(self._given)
@@ -127,8 +130,14 @@ class Matcher:
         request = header + b"\0".join([*encoded, names.encoded])
         if self._turns is None:
             self._turns = asyncio.Semaphore(MAX_WORKERS)
-        async with self._turns:
+        try:
+            await asyncio.wait_for(self._turns.acquire(), QUEUE_SECONDS)
+        except asyncio.TimeoutError:
+            raise PatternTimeout("Unable to match consoles: too many patterns are being matched") from None
+        try:
             reply = await self._ask_worker(request)
+        finally:
+            self._turns.release()
         if reply[:1] == b"-":
             raise PatternError(decode(reply[1:]))
         return array.array("I", reply[1:])

@@ -43,6 +43,7 @@ KIB, MIB = 1024, 1024 * 1024
         ("server.matching.MATCH_SECONDS", 2, "2 s of time and 256 MiB of memory"),
         ("server.match_worker.MAX_MEMORY_BYTES", 256 * MIB, "2 s of time and 256 MiB of memory"),
         ("server.matching.MAX_WORKERS", 4, "Four at once"),
+        ("server.matching.QUEUE_SECONDS", 10, "a fifth waits for its turn, at most 10 s"),
         ("server.resolver.REVERSE_SECONDS", 5, "Names of clients are looked up in threads, at most 5 s, kept for 60 s"),
         ("server.resolver.CACHE_SECONDS", 60, "Names of clients are looked up in threads, at most 5 s, kept for 60 s"),
         ("server.resolver.FORWARD_SECONDS", 30, "those of devices at most 30 s"),

@@ -216,6 +216,28 @@ def test_only_some_children_run_at_once() -> None:
     assert run(many)[0] == matching.MAX_WORKERS
 
 
+def test_a_request_waits_for_its_turn_for_a_time_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "_COMMAND", ["/bin/sh", "-c", "exec sleep 60"])
+    monkeypatch.setattr(matching, "MATCH_SECONDS", 100.0)
+    monkeypatch.setattr(matching, "QUEUE_SECONDS", 0.05)
+
+    async def crowded(reaper: FakeReaper) -> str:
+        matcher = Matcher(NAMES, reaper)
+        tasks = [asyncio.ensure_future(matcher.match(["n*"])) for _ in range(matching.MAX_WORKERS)]
+        while reaper.running < matching.MAX_WORKERS:
+            await asyncio.sleep(0)
+        with pytest.raises(PatternTimeout) as caught:
+            await matcher.match(["n*"])
+        assert await matcher.match(["n1"]) == ["n1"]  # needs no turn
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return caught.value.message
+
+    message, _ = run(crowded)
+    assert message == "Unable to match consoles: too many patterns are being matched"
+
+
 def test_names_can_be_replaced() -> None:
     async def replaced(reaper: FakeReaper) -> Tuple[List[str], List[str], List[str]]:
         matcher = Matcher(["a1", "a2"], reaper)
