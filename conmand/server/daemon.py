@@ -87,7 +87,7 @@ class Daemon:
         self._build()
         self._catch_signals()
         self._listener.start()
-        self._service_manager.notify("READY=1")
+        self._service_manager.notify(f"READY=1\nMAINPID={os.getpid()}")
         self._own(self._start_consoles())
         self._own(self._retry_daemon_log())
         if self._configuration.server.timestamp_minutes and self._logs:
