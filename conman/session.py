@@ -33,6 +33,9 @@ MAX_UNSENT_BYTES = 65536
 FLUSH_SECONDS = 2.0
 """For the daemon to take the last keys. One that holds them back (a slow device) must not keep the user."""
 
+LINGER_SECONDS = 5.0
+"""For the daemon to say more, or to close, after the user has closed; one that has died must not keep the user."""
+
 STDIN, STDOUT = 0, 1
 
 _CLOSED_ALREADY = (errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE)
@@ -100,7 +103,10 @@ class Session:
             writing.append(self._sock)
         if self._to_screen:
             writing.append(STDOUT)
-        readable, writable, _ = select.select(reading, writing, [])
+        patience = LINGER_SECONDS if self._closed_by_user else None
+        readable, writable, _ = select.select(reading, writing, [], patience)
+        if not readable and not writable:
+            return False
         if self._signals.wakeup in readable:
             self._signals.woken()
         if STDIN in readable:

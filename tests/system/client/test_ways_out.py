@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Callable, List
 
@@ -75,6 +76,20 @@ def test_a_server_that_closes_while_keys_are_typed_is_shown_to_its_last_word() -
         assert terminal.wait() == 0
         assert terminal.settings == before
         assert b"last word\r\n<ConMan> Connection to console [n1] terminated by server.\r\n" in terminal.shown
+
+
+def test_a_server_that_does_not_close_keeps_nobody() -> None:
+    impatient = "import conman.session, conman.cli; conman.session.LINGER_SECONDS = 0.01; exit(conman.cli.main())"
+    with ScriptedDaemon() as daemon:
+        argv = [sys.executable, "-c", impatient, "-d", f"127.0.0.1:{daemon.port}", "n1"]
+        with OnTerminal(argv) as terminal:
+            before = terminal.settings
+            daemon.grant()
+            terminal.read_until(b"opened.\r\n")
+            terminal.type(b"&.")
+            assert terminal.wait() == 0
+            assert terminal.settings == before
+            assert terminal.shown.endswith(b"&.\r\n<ConMan> Connection to console [n1] closed.\r\n")
 
 
 def test_a_log_that_cannot_be_written_is_an_error() -> None:
