@@ -84,7 +84,7 @@ class Settings:
 def main(argv: Optional[List[str]] = None) -> int:
     """Run ``conmen-py``; returns the exit status, or does not where it becomes the client."""
     arguments = sys.argv if argv is None else argv
-    settings = Settings([sys.executable, "-m", "conman"])
+    settings = Settings(_client(arguments[0]))
     try:
         answer = _parse(arguments[0], arguments[1:], settings)
         if answer is not None:
@@ -94,6 +94,13 @@ def main(argv: Optional[List[str]] = None) -> int:
     except _Misuse as error:
         os.write(2, encode(f"ERROR: {error}\n"))
         return error.status
+
+
+def _client(program: str) -> List[str]:
+    """The client that was installed with us; "python -m" would look for its modules in the current directory first."""
+    beside = os.path.join(os.path.dirname(os.path.abspath(program)), "conman-py")
+    found = beside if os.access(beside, os.X_OK) else shutil.which("conman-py")
+    return [found] if found else [sys.executable, "-m", "conman"]
 
 
 def _parse(program: str, arguments: Sequence[str], settings: Settings) -> Optional[str]:

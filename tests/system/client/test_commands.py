@@ -228,7 +228,7 @@ def test_conmen_opens_windows_and_closes_them(site: DemoSite, tmp_path: Path) ->
     assert [line.partition(" -e ")[0] for line in lines] == [
         f"-geometry 80x24 -T ConMan: {name}" for name in ("sh1", "sh2")
     ]
-    assert lines[0].endswith("-m conman -e ! -Q -j -- sh1")
+    assert lines[0].endswith(" -e ! -Q -j -- sh1")
 
 
 def test_conmen_uses_panes_of_tmux(site: DemoSite, tmp_path: Path) -> None:
