@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = "/etc/conman-exec.conf"
 
+MAX_CIPHER_SUITE = 255  # what ipmitool takes; those from 128 up are manufacturers'
+
 
 class SettingsError(Exception):
     """The settings file is wrong: which file, and for each mistake its section, key and reason."""
@@ -97,7 +99,7 @@ SCRIPTS: dict[str, tuple[Setting, ...]] = {
         *_tool("ipmitool", 20.0),
         Setting("port", "integer(min=1, max=65535)", 623, "the BMC's UDP port"),
         Setting("interface", "string(min=1)", "lanplus", "ipmitool's interface"),
-        Setting("cipher_suites", "int_list", (17, 3), "suites to try in turn; empty: ipmitool asks the BMC"),
+        Setting("cipher_suites", "suites", (17, 3), "suites to try in turn; empty: ipmitool asks the BMC"),
         Setting("retries", "integer(min=1, max=20)", 2, "ipmitool's -R: how soon it gives up"),
         Setting("keepalive", "boolean", True, "notice a lost or stolen session while idle"),
         Setting("session_override", "boolean", True, "deactivate a payload that is active elsewhere, and retry"),
@@ -171,7 +173,7 @@ class Settings:
         _, validate = _import_configobj()
         (setting,) = (setting for setting in SCRIPTS[self.script] if setting.name == name)
         try:
-            return self.replace(**{name: validate.Validator().check(setting.check, text)})
+            return self.replace(**{name: _validator(validate).check(setting.check, text)})
         except validate.ValidateError as error:
             raise ValueError(str(error).rstrip(".")) from error
 
@@ -209,7 +211,7 @@ def _read(path: str) -> dict[str, dict[str, Any]]:
         raise SettingsError(path, [error.strerror or str(error)]) from error
     except configobj.ConfigObjError as error:
         raise SettingsError(path, [str(problem) for problem in getattr(error, "errors", None) or [error]]) from error
-    problems = _problems(config, config.validate(validate.Validator(), preserve_errors=True))
+    problems = _problems(config, config.validate(_validator(validate), preserve_errors=True))
     if problems:
         raise SettingsError(path, problems)
     return {
@@ -238,6 +240,21 @@ def _import_configobj() -> tuple[Any, Any]:
         if real is None:
             del sys.modules["pprint"]
     return configobj, validate
+
+
+def _validator(validate: Any) -> Any:
+    """ConfigObj's checks, and what they let through: ``nan`` is within any limits, and lists have none."""
+
+    def is_float(value: Any, min: Any = None, max: Any = None) -> float:
+        number: float = validate.is_float(value, min, max)
+        if number != number:
+            raise validate.VdtTypeError(value)
+        return number
+
+    def is_suites(value: Any) -> list[int]:
+        return [validate.is_integer(suite, 0, MAX_CIPHER_SUITE) for suite in validate.is_int_list(value)]
+
+    return validate.Validator({"float": is_float, "suites": is_suites})
 
 
 def _problems(config: Any, result: Any) -> list[str]:

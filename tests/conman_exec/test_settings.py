@@ -45,6 +45,9 @@ def test_values_have_their_types(tmp_path: Path) -> None:
         ("timeout = 1\n", ["unknown key or section 'timeout'"]),
         ("[ssh\n", ["Invalid line", "line 1"]),
         ("[serial]\nframing = 9X1\n", ["section [serial]: key 'framing'"]),
+        ("[ssh]\ntimeout = nan\n", ["section [ssh]: key 'timeout'", "wrong type"]),
+        ("[ipmitool]\ncipher_suites = 17, 256\n", ["section [ipmitool]: key 'cipher_suites'", "too big"]),
+        ("[ipmitool]\ncipher_suites = -1,\n", ["section [ipmitool]: key 'cipher_suites'", "too small"]),
     ],
 )
 def test_mistakes_name_file_section_key_and_reason(tmp_path: Path, text: str, parts: list[str]) -> None:
