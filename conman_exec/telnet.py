@@ -24,17 +24,16 @@ class TelnetCodec:
     """One telnet connection. ``state()`` and ``TelnetCodec(state)`` carry it from one process to the next."""
 
     def __init__(self, state: bytes = b"") -> None:
-        # Two bytes counts, the options, then what was received of an unfinished command.
-        theirs = state[2 : 2 + state[0]] if state else b""
-        ours = state[2 + state[0] : 2 + state[0] + state[1]] if state else b""
-        self._theirs, self._ours = set(theirs), set(ours)
-        self._partial = state[2 + state[0] + state[1] :] if state else b""
+        # Two counts of options, whether a CR came last, the options, then what was received of an unfinished command.
+        counts, after_cr, rest = (state[:2], state[2] != 0, state[3:]) if state else (b"\0\0", False, b"")
+        end = sum(counts)
+        self._theirs, self._ours, self._partial = set(rest[: counts[0]]), set(rest[counts[0] : end]), rest[end:]
         self._replies = bytearray()
-        self._after_cr = False
+        self._after_cr = after_cr
 
     def state(self) -> bytes:
         theirs, ours = bytes(sorted(self._theirs)), bytes(sorted(self._ours))
-        return bytes((len(theirs), len(ours))) + theirs + ours + self._partial
+        return bytes((len(theirs), len(ours), self._after_cr)) + theirs + ours + self._partial
 
     def receive(self, data: bytes) -> bytes:
         """The data among received bytes, ``CR NUL`` as ``CR``. Answers wait in :meth:`replies`."""
@@ -50,6 +49,7 @@ class TelnetCodec:
             start, literal = self._command(data, at)
             if literal:
                 parts.append(b"\xff")
+                self._after_cr = False
             if start < 0:
                 break
         return b"".join(parts)
