@@ -31,10 +31,6 @@ TURN_SECONDS = 0.5
 """So many sessions may be in their opening exchange (about 20 packets) together, but one that takes longer than this
 stands in nobody's way: with half of the BMCs dead, the others come up all the same."""
 
-RUSH_SECONDS = 0.1
-"""The engine's threads sleep for a quarter of a second before they look for their first sessions. They are woken this
-long after the first was submitted: a submission takes five times as long while they are at work."""
-
 STOP_SECONDS = 5.0
 """For the BMCs to confirm the end of their sessions; a session not closed ends at the BMC after a minute or so."""
 
@@ -93,7 +89,6 @@ class SolEngine:
         self._library = library
         self._turns = _Turns(loop, MAX_OPENING, TURN_SECONDS)
         self._connecting: Set[asyncio.Task[object]] = set()
-        self._is_fresh = True  # nothing was submitted yet
         self.problem = problem
         """Why there are no sessions; empty if there are."""
 
@@ -142,9 +137,6 @@ class SolEngine:
         except LibraryError as error:
             context.destroy()
             raise ConnectFailed(str(error)) from None
-        if self._is_fresh:
-            self._is_fresh = False
-            self._loop.call_later(RUSH_SECONDS, library.look_up)
         session = SolSession(context, fd)
         try:
             os.set_blocking(fd, False)

@@ -9,6 +9,8 @@ bytes through a descriptor, and is destroyed. What is hard here:
 - The engine may hold locks while it calls back. So no call of ours may keep the interpreter's lock (``ctypes.PyDLL``).
 - A submission that fails, above all for an unknown name, closes descriptor 0, whatever that is (FreeIPMI 1.6.10). So
   callers pass numeric addresses, and descriptor 0 is made good after every failure.
+- A signal in a thread of the engine may make it forget its time-outs (1.6.10: it then polls without any). The kernel
+  gives signals to the main thread as long as that takes them; so it must never block any, and nobody send one there.
 """
 
 from __future__ import annotations
@@ -17,8 +19,7 @@ import ctypes
 import enum
 import itertools
 import os
-import signal
-from typing import Callable, Dict, Optional, Set
+from typing import Callable, Dict, Optional
 
 from conman.text import encode
 from conmand.config.model import IpmiOptions
@@ -121,25 +122,11 @@ class Library:
         except OSError as error:
             raise LibraryMissing(f"cannot load {SONAME}, install {PACKAGES}: {error}") from error
         _declare(self._library)
-        self._threads: Set[int] = set()
 
     def start_engine(self, threads: int) -> None:
         """Start its threads, once. It reads libipmiconsole.conf(5), and raises the limit of open files to the hard."""
-        before = _threads_of_process()
         if self._library.ipmiconsole_engine_init(threads, 0):
             raise LibraryError(os.strerror(ctypes.get_errno()))
-        self._threads = _threads_of_process() - before
-
-    def look_up(self) -> None:
-        """Let the engine's threads see at once what was submitted.
-
-        A thread without a session sleeps for a quarter of a second at a time; a signal ends that. SIGCHLD is one that
-        the daemon handles (or ignores, and then nothing happens), and that any thread may be given at any time anyway.
-        """
-        tgkill = getattr(ctypes.CDLL(None), "tgkill", None)  # glibc 2.30
-        if tgkill is not None:
-            for thread in self._threads:
-                tgkill(os.getpid(), thread, int(signal.SIGCHLD))
 
     def stop_engine(self) -> None:
         """Close all sessions and end the threads. Blocks until the BMCs have answered, up to 45 s if one is silent."""
@@ -242,10 +229,6 @@ def _declare(library: ctypes.CDLL) -> None:
     for name, (result, arguments) in signatures.items():
         function = getattr(library, f"ipmiconsole_{name}")
         function.restype, function.argtypes = result, arguments
-
-
-def _threads_of_process() -> Set[int]:
-    return {int(name) for name in os.listdir("/proc/self/task")}
 
 
 def _reopen_descriptor_0() -> None:

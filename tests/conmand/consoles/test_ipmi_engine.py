@@ -84,15 +84,11 @@ class FakeLibrary(Library):
         self.submit_failure = ""
         self.context_failure = ""
         self.threads = 0
-        self.looks = 0
         self.may_stop = threading.Event()
         self.may_stop.set()
 
     def start_engine(self, threads: int) -> None:
         self.threads = threads
-
-    def look_up(self) -> None:
-        self.looks += 1
 
     def stop_engine(self) -> None:
         self.may_stop.wait(20)
@@ -201,7 +197,6 @@ def test_an_attempt_that_is_given_up_leaves_nothing() -> None:
         await settle()
         assert attempt.cancelled()
         assert library.contexts[0].is_destroyed
-        await loop.advance(1)
         assert loop.timers() == []
 
     run(test)
@@ -275,23 +270,6 @@ def test_a_turn_that_comes_to_one_who_leaves_is_passed_on(monkeypatch: pytest.Mo
         await settle()
         assert library.contexts[-1].address == "127.0.0.3"
         attempts[2].cancel()
-        await settle()
-
-    run(test)
-
-
-def test_threads_that_have_nothing_to_do_yet_are_told_of_the_first_submissions() -> None:
-    async def test(loop: ManualLoop) -> None:
-        library = FakeLibrary()
-        engine = start_engine(loop, FakeResolver(), 2, keep_file_limit=False, load=lambda: library)
-        assert library.threads == 2
-        attempts = [loop.create_task(engine.connect(f"127.0.0.{number}", OPTIONS)) for number in range(1, 4)]
-        await settle()
-        assert (len(library.contexts), library.looks) == (3, 0)
-        await loop.advance(1)
-        assert library.looks == 1
-        for attempt in attempts:
-            attempt.cancel()
         await settle()
 
     run(test)

@@ -132,42 +132,6 @@ def test_every_function_exists_in_the_real_library() -> None:
     Library()
 
 
-_IN_A_HURRY = """\
-import os, signal, threading
-from conmand.config.model import IpmiOptions
-from conmand.consoles.libipmiconsole import Library, Status
-signal.signal(signal.SIGCHLD, lambda *_: None)
-library = Library()
-library.start_engine(2)
-for _ in range(1000):
-    library.look_up()
-failed = threading.Event()
-SHORT = {"session_timeout_len": 1000, "retransmission_timeout_len": 100, "keepalive_timeout_len": 500,
-         "retransmission_keepalive_timeout_len": 100}
-context = library.context("127.0.0.1:1", IpmiOptions(), SHORT)
-context.submit(failed.set)
-while not failed.is_set():
-    library.look_up()
-print(context.status() is Status.FAILED)
-os.close(context.fd())
-context.destroy()
-library.stop_engine()
-"""
-
-
-def test_the_engine_bears_being_woken_at_any_time() -> None:
-    """It may be given a signal of the daemon's whenever one comes; here it comes all the time."""
-    installed_library(SONAME)
-    done = subprocess.run(
-        [sys.executable, "-c", _IN_A_HURRY],
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    assert done.stdout == b"True\n"
-
-
 _UNKNOWN_NAME = """\
 import os
 from conmand.config.model import IpmiOptions
