@@ -49,7 +49,7 @@ class IpmiconsoleDialogue(Dialogue):
 
     def established(self, match: re.Match[bytes]) -> None:
         self.keep()
-        self.open("Session" if self.settings.escapes else "Ipmiconsole")
+        self.open("UnguardedIpmiconsole" if self.settings.escapes else "Ipmiconsole")
 
 
 def main() -> int:

@@ -77,7 +77,7 @@ class Relay:
         if not ending:
             poll.register(self.tool, tool_events)
         # Once keys cannot be delivered we do not read on; that the daemon has closed is seen all the same.
-        full = sum(len(piece or b"") for piece in self._for_tool) > CHUNK_BYTES
+        full = sum(len(piece or b"") for piece in self._for_tool) + self.session.waiting() > CHUNK_BYTES
         in_events = 0 if full or ending else select.POLLIN
         if self._for_daemon:
             poll.register(self.daemon_out, select.POLLOUT | (in_events if self.daemon_in == self.daemon_out else 0))

@@ -24,6 +24,12 @@ PROMPT_QUIET_SECONDS = 0.4
 # Output kept while a device's answer is awaited; more than this is no answer, and is shown.
 MAX_ANSWER_BYTES = 16384
 
+# ipmiconsole takes what is typed faster than its BMC, and gives the session up when some 8 KB wait (observed with
+# FreeIPMI 1.6.10). It does not tell how much does, so more than a burst goes at the speed of a line of 9600 bit/s.
+PACED_BURST_BYTES = 4096
+PACED_BYTES_PER_SECOND = 960.0
+PACE_SECONDS = 0.1
+
 # Among the pieces for the tool: a serial break on the line itself.
 BREAK = None
 
@@ -69,6 +75,10 @@ class Session:
 
     def send_break(self) -> None:
         self._tool.append(self.break_keys)
+
+    def waiting(self) -> int:
+        """How many bytes of keys are kept to be sent later."""
+        return 0
 
     def output(self, data: bytes, now: float) -> None:
         """Bytes from the device."""
@@ -138,13 +148,54 @@ class Unguarded(Guarded):
         self._at_line_start = data[-1:] in (b"\r", b"\n")
 
 
-class Ipmiconsole(Session):
-    """ipmiconsole: ``&`` is its escape character anywhere in a line, so every one that was typed is doubled."""
+class UnguardedIpmiconsole(Session):
+    """ipmiconsole with its own escapes: a large paste is sent in pieces."""
 
     farewell = b"&."
 
+    def __init__(self, *options: str) -> None:
+        super().__init__(*options)
+        self._waiting = b""
+        self._credit, self._credit_time = float(PACED_BURST_BYTES), 0.0
+        self._next_piece: float | None = None
+
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def keys(self, data: bytes, now: float) -> None:
+        super().keys(data, now)
+        self._release(now)
+
     def type(self, data: bytes) -> None:
-        self._tool.append(data.replace(b"&", b"&&"))
+        self._waiting += data
+
+    def send_break(self) -> None:
+        self._waiting += b"&B"
+
+    def deadline(self) -> float | None:
+        dues = [due for due in (self._key_deadline, self._next_piece) if due is not None]
+        return min(dues) if dues else None
+
+    def expire(self, now: float) -> None:
+        super().expire(now)
+        self._release(now)
+
+    def _release(self, now: float) -> None:
+        earned = (now - self._credit_time) * PACED_BYTES_PER_SECOND
+        self._credit, self._credit_time = min(self._credit + earned, PACED_BURST_BYTES), now
+        count = min(int(self._credit), len(self._waiting))
+        if count:
+            self._tool.append(self._waiting[:count])
+            self._waiting = self._waiting[count:]
+            self._credit -= count
+        self._next_piece = now + PACE_SECONDS if self._waiting else None
+
+
+class Ipmiconsole(UnguardedIpmiconsole):
+    """``&`` is its escape character anywhere in a line, so every one that was typed is doubled."""
+
+    def type(self, data: bytes) -> None:
+        super().type(data.replace(b"&", b"&&"))
 
 
 class Line(Session):
@@ -385,6 +436,7 @@ KINDS: dict[str, type[Session]] = {
         GuardedSsh,
         Unguarded,
         Ipmiconsole,
+        UnguardedIpmiconsole,
         Line,
         TelnetBreak,
         HpIlo,

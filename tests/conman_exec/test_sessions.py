@@ -8,6 +8,8 @@ from conman_exec.sessions import (
     BREAK,
     BREAK_HOLD_SECONDS,
     KINDS,
+    PACED_BURST_BYTES,
+    PACED_BYTES_PER_SECOND,
     PROMPT_HOLD_SECONDS,
     PROMPT_QUIET_SECONDS,
     STOLEN,
@@ -23,6 +25,7 @@ from conman_exec.sessions import (
     SunIlom,
     SunV20z,
     Unguarded,
+    UnguardedIpmiconsole,
 )
 
 
@@ -124,7 +127,22 @@ def test_unguarded_leaves_escapes_to_the_user() -> None:
 
 def test_ipmiconsole_guards_every_ampersand() -> None:
     assert typed(Ipmiconsole(), b"a&.b&Bc&&") == b"a&&.b&Bc&&&&"
-    assert Ipmiconsole.farewell == b"&."
+    assert Ipmiconsole.farewell == UnguardedIpmiconsole.farewell == b"&."
+    assert typed(UnguardedIpmiconsole(), b"a&.b&Bc&&") == b"a&.b&Bc&&"
+
+
+def test_ipmiconsole_gets_a_large_paste_in_pieces_and_all_of_it() -> None:
+    session, now, got = Ipmiconsole(), 1000.0, b""
+    paste = bytes(range(256)).replace(b"&", b"") * 100
+    session.keys(paste[:20_000], now)
+    session.keys(paste[20_000:] + b"&B", now)
+    while session.deadline() is not None:
+        got += sent(session)
+        assert len(got) <= PACED_BURST_BYTES + (now - 1000.0) * PACED_BYTES_PER_SECOND
+        assert session.waiting() == len(paste + b"&B") - len(got)
+        now = session.deadline() or now
+        session.expire(now)
+    assert got + sent(session) == paste + b"&B"
 
 
 @pytest.mark.parametrize(
