@@ -97,10 +97,10 @@ def start(run: Run, path: str) -> Tool:
         )
         os.set_blocking(ours, False)
         return Tool(ours, pid)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         if ours >= 0:
             os.close(ours)
-        raise ToolError(f'couldn\'t execute "{run.argv[0]}": {(error.strerror or str(error)).lower()}') from error
+        raise _not_started(run, error) from error
     finally:
         for descriptor in (theirs, secret):
             if descriptor >= 0:
@@ -123,8 +123,14 @@ def become(run: Run, path: str) -> None:
         _signal.signal(number, _signal.SIG_IGN)
     try:
         os.execve(argv[0], argv, variables)
-    except OSError as error:
-        raise ToolError(f'couldn\'t execute "{run.argv[0]}": {(error.strerror or str(error)).lower()}') from error
+    except (OSError, ValueError) as error:
+        raise _not_started(run, error) from error
+
+
+def _not_started(run: Run, error: OSError | ValueError) -> ToolError:
+    """ValueError: a NUL in an argument, which a user in the password file may contain."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return ToolError(f'couldn\'t execute "{run.argv[0]}": {reason.lower()}')
 
 
 def secret_descriptor(secret: bytes | None) -> int:

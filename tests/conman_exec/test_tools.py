@@ -45,6 +45,12 @@ def test_program_is_found_in_the_path_and_nowhere_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("terminal", [False, True])
+def test_argument_that_no_program_can_be_given_is_told(terminal: bool) -> None:
+    with pytest.raises(ToolError, match='couldn\'t execute "printf": embedded null byte'):
+        start(Run(("printf", "ad\0min"), terminal), PATH)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
 def test_arguments_are_never_evaluated(terminal: bool) -> None:
     argv = ("printf", "%s|", "$(id)", "[exec id]", "a b", "", "caf\udce9", "*")
     assert output(Run(argv, terminal)) == b"$(id)|[exec id]|a b||caf\xe9|*|"
