@@ -7,9 +7,12 @@ With a user, or ``login = yes`` in the settings, it logs in to what is on the li
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
+import select
 import sys
+import termios
 import threading
 from typing import Any
 
@@ -29,6 +32,9 @@ ARGUMENTS = Arguments(
 
 # How often a port without a descriptor looks whether its session is over.
 POLL_SECONDS = 0.5
+
+# How often a break looks whether the keys before it have gone.
+DRAIN_SECONDS = 0.005
 
 
 class SerialDialogue(Dialogue):
@@ -74,6 +80,7 @@ class SerialLogin(Login):
     """A port with a descriptor goes to the relay like a tool; any other stays here, behind a socket and two threads."""
 
     port: Any = None
+    bridge: Bridge
 
     def _open(self, event: Open) -> None:
         import serial
@@ -103,7 +110,8 @@ class SerialLogin(Login):
         if isinstance(self.port, serial.Serial):
             self.tool = tools.Tool(self.port.fileno())
         else:
-            self.tool = tools.Tool(_bridge(self.port))
+            self.bridge = Bridge(self.port)
+            self.tool = tools.Tool(self.bridge.descriptor)
 
     def hand_over(self, opened: Opened) -> int:
         import serial
@@ -114,7 +122,7 @@ class SerialLogin(Login):
         self.announce(opened)
         session = KINDS[opened.kind](*opened.options)
         link = relay.Relay(session, self.tool.descriptor, None)
-        link.make_break = self.port.send_break
+        link.make_break = self.bridge.send_break
         try:
             relay.catch_signals()
             os.set_blocking(1, False)
@@ -126,43 +134,64 @@ class SerialLogin(Login):
         os._exit(0)  # the threads may be waiting for the network
 
 
-def _bridge(port: Any) -> int:
-    """A descriptor that reads and writes ``port``; its end of file is the port's end."""
-    import socket
+class Bridge:
+    """Two threads between ``port`` and ``descriptor``, whose end of file is the port's end."""
 
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    _keep_alive(port)
+    def __init__(self, port: Any) -> None:
+        import socket
 
-    def read() -> None:
+        ours, self._theirs = socket.socketpair()
+        ours.setblocking(False)
+        self.descriptor = ours.detach()
+        self._port = port
+        self._writing = threading.Lock()
+        self._ended = False
+        _keep_alive(port)
+        for work in (self._read, self._write):
+            threading.Thread(target=work, daemon=True).start()
+
+    def send_break(self) -> None:
+        """After all that was written to ``descriptor`` before. Of a port that has ended the relay reads the end."""
+        while not self._ended:
+            with self._writing:
+                # Whoever holds the lock sees each byte either still in the socket or already in the port.
+                if not _unread_bytes(self.descriptor):
+                    self._port.send_break()
+                    return
+            select.select([], [], [], DRAIN_SECONDS)
+
+    def _read(self) -> None:
         try:
             while True:
-                data = port.read(1)
+                data = self._port.read(1)
                 if data:
-                    theirs.sendall(data + port.read(port.in_waiting))
+                    self._theirs.sendall(data + self._port.read(self._port.in_waiting))
         except Exception:  # pyserial's URLs raise what their sockets do, and more; all of it is the end
-            _shut_down(theirs)
+            self._end()
 
-    def write() -> None:
+    def _write(self) -> None:
         try:
             while True:
-                data = theirs.recv(4096)
-                if not data:
-                    break
-                port.write(data)
+                select.select([self._theirs], [], [])
+                with self._writing:
+                    data = self._theirs.recv(4096)
+                    if not data:
+                        break
+                    self._port.write(data)
         except Exception:  # as above
-            _shut_down(theirs)
+            self._end()
 
-    for work in (read, write):
-        threading.Thread(target=work, daemon=True).start()
-    return ours.detach()
+    def _end(self) -> None:
+        import socket
+
+        self._ended = True
+        with contextlib.suppress(OSError):
+            self._theirs.shutdown(socket.SHUT_RDWR)
 
 
-def _shut_down(end: Any) -> None:
-    import socket
-
-    with contextlib.suppress(OSError):
-        end.shutdown(socket.SHUT_RDWR)
+def _unread_bytes(descriptor: int) -> int:
+    """Not zero as long as the other end of a socket pair has not read everything (unix(7), SIOCOUTQ)."""
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 def _keep_alive(port: Any) -> None:
