@@ -66,8 +66,6 @@ class ConsoleLog:
         "_fd",
         "_lines",
         "_ring",
-        "_process",
-        "_append",
         "_backlog",
         "_lost_bytes",
         "_complaint",
@@ -101,8 +99,6 @@ class ConsoleLog:
         self._fd = -1
         self._lines = LineProcessor(options.sanitize, options.timestamp)
         self._ring = ReplayRing()
-        self._process = self._lines.process
-        self._append = self._ring.append
         self._backlog: Optional[bytearray] = None  # exists only while the file cannot take bytes
         self._lost_bytes = 0
         self._complaint: Optional[str] = None
@@ -118,12 +114,12 @@ class ConsoleLog:
         second = int(_time())
         if second != clock.second:
             clock.turn(second)
-        out = self._process(data, clock.text)
+        out = self._lines.process(data, clock.text)
         if self._fd < 0 or self._backlog is not None or not out:
             if out:
                 self._put(out)
             return
-        self._append(out)
+        self._ring.append(out)
         try:
             written = _write(self._fd, out)
         except OSError as error:
@@ -143,7 +139,7 @@ class ConsoleLog:
 
     def _put(self, out: bytes) -> None:
         """What ``write`` does for one whole line, for all else."""
-        self._append(out)
+        self._ring.append(out)
         if self._backlog is not None or self._fd < 0:
             self._keep(out)
             return
@@ -215,7 +211,7 @@ class ConsoleLog:
         # The line that says so is the first of the file, before what was waiting for it. It is put in front of that
         # whether or not there is room: what waited must not make way for it.
         line = self._lines.notice(notices.framed(notices.log_opened(self.name, time.time())))
-        self._append(line)
+        self._ring.append(line)
         self._budget.left_bytes -= len(line)
         self._backlog = bytearray(line) + (self._backlog or b"")
         self._drain()

@@ -11,7 +11,7 @@ import asyncio
 import ctypes
 import os
 import struct
-from typing import Callable, Dict, List, Optional, Set, Tuple
+from typing import Callable, Dict, List, Optional, Set, Tuple, Union
 
 from conman.text import decode, encode
 
@@ -26,17 +26,50 @@ _MASK = IN_CREATE | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR
 _EVENT = struct.Struct("iIII")
 
 Callback = Callable[[], None]
+Entry = Tuple[str, Callback]  # a watched path and whom to tell
 
 
 class _Directory:
-    """A watched directory and who waits for what name in it."""
+    """A watched directory and who waits for what name in it.
 
-    __slots__ = ("path", "descriptor", "waiting")
+    Nearly always one waits for a name; a set for each would be half a megabyte for every 2,000 sockets.
+    """
+
+    __slots__ = ("path", "descriptor", "_waiting")
 
     def __init__(self, path: str, descriptor: int) -> None:
         self.path = path
         self.descriptor = descriptor
-        self.waiting: Dict[str, Set[Tuple[str, Callback]]] = {}
+        self._waiting: Dict[str, Union[Entry, Set[Entry]]] = {}
+
+    def add(self, name: str, entry: Entry) -> None:
+        waiting = self._waiting.get(name)
+        if waiting is None:
+            self._waiting[name] = entry
+        elif isinstance(waiting, set):
+            waiting.add(entry)
+        else:
+            self._waiting[name] = {waiting, entry}
+
+    def discard(self, name: str, entry: Entry) -> None:
+        waiting = self._waiting.get(name)
+        if isinstance(waiting, set):
+            waiting.discard(entry)
+        if not waiting or waiting == entry:
+            self._waiting.pop(name, None)
+
+    def waiting_for(self, name: str) -> List[Entry]:
+        waiting = self._waiting.get(name)
+        if waiting is None:
+            return []
+        return list(waiting) if isinstance(waiting, set) else [waiting]
+
+    def all_waiting(self) -> List[Entry]:
+        return [entry for name in self._waiting for entry in self.waiting_for(name)]
+
+    def __bool__(self) -> bool:
+        """Whether anybody waits."""
+        return bool(self._waiting)
 
 
 class PathWatcher:
@@ -50,7 +83,7 @@ class PathWatcher:
         self._broken = False
         self._directories: Dict[int, _Directory] = {}
         self._by_path: Dict[str, _Directory] = {}
-        self._places: Dict[Tuple[str, Callback], Tuple[_Directory, str]] = {}
+        self._places: Dict[Entry, Tuple[_Directory, str]] = {}
 
     def watch(self, path: str, appeared: Callback) -> None:
         if self._fd is None and not self._broken:
@@ -63,12 +96,8 @@ class PathWatcher:
         if place is None:
             return
         directory, name = place
-        waiters = directory.waiting.get(name)
-        if waiters is not None:
-            waiters.discard((path, appeared))
-            if not waiters:
-                del directory.waiting[name]
-        if not directory.waiting and self._directories.get(directory.descriptor) is directory:
+        directory.discard(name, (path, appeared))
+        if not directory and self._directories.get(directory.descriptor) is directory:
             self._drop(directory)
             assert self._fd is not None
             self._libc.inotify_rm_watch(self._fd, directory.descriptor)
@@ -97,10 +126,10 @@ class PathWatcher:
         name = ""
         for _attempt in range(3):
             parent, name = os.path.split(path)
-            directory = self._by_path.get(parent) or self._add(parent)
+            directory = self._directory(parent)
             while directory is None and parent not in ("", "/"):
                 parent, name = os.path.split(parent)
-                directory = self._by_path.get(parent) or self._add(parent)
+                directory = self._directory(parent)
             if directory is None:
                 return
             # A directory made between our look at it and the watch on its parent would otherwise go unseen.
@@ -108,8 +137,14 @@ class PathWatcher:
             if way_on == path or not os.path.isdir(encode(way_on)):
                 break
         assert directory is not None, "the loop returns without one"
-        directory.waiting.setdefault(name, set()).add((path, appeared))
-        self._places[(path, appeared)] = (directory, name)
+        entry = (path, appeared)
+        directory.add(name, entry)
+        self._places[entry] = (directory, name)
+
+    def _directory(self, path: str) -> Optional[_Directory]:
+        """The watched directory ``path``; ``None`` if it cannot be watched."""
+        known = self._by_path.get(path)
+        return self._add(path) if known is None else known
 
     def _add(self, path: str) -> Optional[_Directory]:
         assert self._fd is not None
@@ -156,15 +191,15 @@ class PathWatcher:
             return
         if mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED):
             self._drop(directory)
-            self._replace([entry for waiters in directory.waiting.values() for entry in waiters])
+            self._replace(directory.all_waiting())
             return
-        arrived = [entry for entry in directory.waiting.get(name, ())]
+        arrived = directory.waiting_for(name)
         for path, appeared in arrived:
             if os.path.split(path) == (directory.path, name) or os.path.lexists(encode(path)):
                 appeared()
         self._replace([entry for entry in arrived if os.path.split(entry[0]) != (directory.path, name)])
 
-    def _replace(self, entries: List[Tuple[str, Callback]]) -> None:
+    def _replace(self, entries: List[Entry]) -> None:
         """Watch again, one directory nearer or farther; what came into being meanwhile is noticed here."""
         for path, appeared in entries:
             self.unwatch(path, appeared)
