@@ -26,6 +26,7 @@ SHELL_PROMPT = re.compile(
 
 _REFUSED = re.compile(r"(?i)login incorrect|authentication failure|permission denied|access denied")
 _ANYTHING = re.compile(r".", re.DOTALL)
+_ALL = re.compile(r".+", re.DOTALL)
 _NOTICE = re.compile(r"\r\n<ConMan> [^\r\n]*\.\r\n")
 
 
@@ -46,6 +47,20 @@ class Await:
 
 T = TypeVar("T")
 Dialogue = Generator[Union[Type, Await], Optional[Match], T]
+
+
+MAX_DISCARDED_READS = 64
+"""A console that floods is not waited for to be silent."""
+
+SETTLE_SECONDS = 0.2
+"""After a prompt, for another one that was on its way already."""
+
+
+def discard() -> Dialogue[None]:
+    """Forget what has come. An old prompt would be taken for the answer to what is typed next."""
+    for _read in range(MAX_DISCARDED_READS):
+        if (yield Await((_ALL,), 0)) is None:
+            return
 
 
 class State(enum.Enum):
@@ -108,6 +123,7 @@ def log_in(user: str, password: Optional[str] = None, seconds: float = 30.0) -> 
 
     A console where somebody is logged in already is used as it is.
     """
+    yield from discard()
     yield Type("\r")
     typed_user = typed_password = False
     for _turn in range(6):
@@ -148,12 +164,20 @@ class CommandResult:
 def run_command(command: str, seconds: float = 30.0, prompt_seconds: float = 3.0) -> Dialogue[CommandResult]:
     """Run ``command``, one line, in the shell at the console. Raises ``DialogueError`` if there is none, or it does not
     return in time; then it still runs.
+
+    Hard here: a prompt that answers earlier typing looks like the end of the command, whose output would then be given
+    as that of the next one. So what has come is forgotten first, and of several prompts the last one counts.
     """
+    yield from discard()
     yield Type("\r")
+    shown = ""
     answer = yield Await((SHELL_PROMPT,), prompt_seconds)
-    if answer is None or answer.found is None:
+    while answer is not None and answer.found is not None:
+        shown = answer.found[1]
+        answer = yield Await((SHELL_PROMPT,), SETTLE_SECONDS)
+    if not shown:
         raise DialogueError("No shell prompt")
-    prompt = _returned(answer.found[1])
+    prompt = _returned(shown)
     output = yield from _output_of(command, prompt, seconds)
     status = yield from _output_of("echo $?", prompt, seconds)
     numbers = re.findall(r"(?m)^([0-9]{1,3})$", status)

@@ -91,14 +91,14 @@ def test_states(heard: List[Optional[str]], state: State) -> None:
 
 def test_a_login() -> None:
     heard = ["\r\nn1 login: ", "root\r\nPassword: ", "\r\nLast login: x\r\n", "n1# "]
-    said, login = hold(log_in("root", "secret"), *heard)
+    said, login = hold(log_in("root", "secret"), None, *heard)
     assert said == ["\r", "root\r", "secret\r"]
     assert login == Login("n1# ", fresh=True)
 
 
 def test_half_a_login_is_ended_first() -> None:
     heard = ["\r\nPassword: ", "\r\nLogin incorrect\r\n\r\n", "n1 login: ", "root\r\nPassword: ", "\r\n$ "]
-    said, login = hold(log_in("root", "s"), *heard)
+    said, login = hold(log_in("root", "s"), None, *heard)
     assert said == ["\r", "\r", "root\r", "s\r"]
     assert login.prompt == "$ "
 
@@ -106,12 +106,12 @@ def test_half_a_login_is_ended_first() -> None:
 @pytest.mark.parametrize("answer", ["\r\nLogin incorrect\r\n", "\r\nn1 login: "])
 def test_a_refused_login_does_not_try_again(answer: str) -> None:
     with pytest.raises(DialogueError, match="login as root refused"):
-        hold(log_in("root", "secret"), "n1 login: ", "Password: ", answer)
+        hold(log_in("root", "secret"), None, "n1 login: ", "Password: ", answer)
 
 
 def test_a_silent_console_has_no_prompt() -> None:
     with pytest.raises(DialogueError, match="no prompt within 5 s"):
-        hold(log_in("root", seconds=5), None)
+        hold(log_in("root", seconds=5), None, None)
 
 
 def test_a_password_is_not_in_what_is_shown() -> None:
@@ -119,21 +119,34 @@ def test_a_password_is_not_in_what_is_shown() -> None:
 
 
 def test_a_command_and_its_status() -> None:
-    said, result = hold(run_command("ls"), "\r\nn1# ", "ls\r\na\r\n", "b\r\nn1# ", "echo $?\r\n3\r\nn1# ")
+    said, result = hold(run_command("ls"), None, "\r\nn1# ", None, "ls\r\na\r\n", "b\r\nn1# ", "echo $?\r\n3\r\nn1# ")
     assert said == ["\r", "ls\r", "echo $?\r"]
     assert result == CommandResult("a\nb", 3)
 
 
+def test_prompts_that_answer_earlier_typing_do_not_end_a_command() -> None:
+    heard = ["date\r\nMon\r\nn1# ", None, "\r\nn1# ", "\r\nn1# ", None, "ls\r\na\r\nn1# ", "echo $?\r\n0\r\nn1# "]
+    said, result = hold(run_command("ls"), *heard)
+    assert said == ["\r", "ls\r", "echo $?\r"]
+    assert result == CommandResult("a", 0)
+
+
+def test_an_old_login_prompt_is_not_answered() -> None:
+    said, login = hold(log_in("root", "s"), "n1 login: ", None, "\r\nn1 login: ", "root\r\nPassword: ", "\r\n$ ")
+    assert said == ["\r", "root\r", "s\r"]
+    assert login == Login("$ ", fresh=True)
+
+
 def test_output_without_a_line_end_and_a_status_that_is_none() -> None:
-    heard = ["root@n1:~# ", "x\r\nhalf", "root@n1:~# ", "echo $?\r\n$?\r\nroot@n1:~# "]
+    heard = [None, "root@n1:~# ", None, "x\r\nhalf", "root@n1:~# ", "echo $?\r\n$?\r\nroot@n1:~# "]
     assert hold(run_command("x"), *heard)[1] == CommandResult("half", None)
 
 
 def test_no_shell_and_no_return() -> None:
     with pytest.raises(DialogueError, match="No shell prompt"):
-        hold(run_command("ls"), None)
+        hold(run_command("ls"), None, None)
     with pytest.raises(DialogueError, match="Timed-out"):
-        hold(run_command("ls"), "n1# ", "ls\r\n", None)
+        hold(run_command("ls"), None, "n1# ", None, "ls\r\n", None)
 
 
 @pytest.mark.parametrize(

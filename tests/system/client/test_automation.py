@@ -13,6 +13,7 @@ from conman import (
     EOF,
     TIMEOUT,
     AsyncConsole,
+    CommandResult,
     ConnectError,
     Console,
     DialogueError,
@@ -55,6 +56,15 @@ def test_a_login_and_a_command(site: DemoSite) -> None:
         console.expect("node1 login: ")
         assert console.state() is State.LOGIN
         assert console.before.count("logout") == 1
+
+
+def test_a_command_after_typing_gets_its_own_output(site: DemoSite) -> None:
+    with Console("sh1", server=site.server) as console:
+        console.sendline("echo o''ne")
+        console.expect("one")
+        assert console.run("echo t''wo") == CommandResult("two", 0)
+        console.sendline()
+        assert console.run("echo th''ree") == CommandResult("three", 0)
 
 
 def test_a_wrong_password_is_refused(site: DemoSite) -> None:
