@@ -33,6 +33,9 @@ CHUNK_BYTES = 65536
 # How long a tool may take to end after its side was closed. The daemon kills us as soon as it has seen our end.
 FAREWELL_SECONDS = 0.8
 
+# How long a break waits for the keys before it.
+READ_SECONDS = 0.5
+
 
 class Stopped(Exception):
     """A signal asked us to end."""
@@ -138,6 +141,8 @@ class Relay:
             if piece is BREAK:
                 self.make_break()
             else:
+                if piece == self.session.break_keys and self.codec is None:
+                    wait_until_read(self.tool)
                 written = posix.write(self.tool, piece)
                 if written < len(piece):
                     self._for_tool[0] = piece[written:]
@@ -153,6 +158,19 @@ class Relay:
                 self._for_tool.append(b"\xff\xf3")
             else:
                 self._for_tool.append(self.codec.encode(piece))
+
+
+def wait_until_read(descriptor: int) -> None:
+    """Until the tool has taken all that was written to it, if it is on a socket; for a moment at most.
+
+    What ipmitool reads together with a break it sends after the break: SysRq would take the wrong key.
+    """
+    import fcntl
+    import termios
+
+    due = monotonic() + READ_SECONDS
+    while fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)) != bytes(4) and monotonic() < due:
+        select.poll().poll(2)
 
 
 def line_break(descriptor: int) -> None:

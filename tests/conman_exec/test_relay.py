@@ -6,6 +6,7 @@ import socket
 import threading
 from typing import Optional
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -73,6 +74,18 @@ def test_bytes_pass_unchanged_both_ways(output: bytes, keys: bytes) -> None:
         assert receive(running.daemon, 6 + len(output)) == b"first " + output
         running.daemon.sendall(keys)
         assert receive(running.tool, len(keys)) == keys
+
+
+def test_break_is_not_read_together_with_the_keys_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "READ_SECONDS", PATIENCE_SECONDS)
+    with Running(Guarded()) as running:
+        running.daemon.sendall(b"ab&Bh")
+        assert running.tool.recv(100) in (b"ab", b"ab\r")
+        rest = b""
+        while not rest.endswith(b"&Bh"):
+            more = running.tool.recv(100)
+            assert more.startswith(b"&B") or b"&" not in more
+            rest += more
 
 
 def test_keys_go_through_the_session() -> None:
