@@ -135,6 +135,7 @@ def test_killed_relay_leaves_sol_deactivated(installed: Installed, bmc: Bmc) -> 
         (tool,) = set(descendants(script.process.pid)) - {script.process.pid}
         script.process.kill()
         script.read_to_end()
+        script.wait()  # its end of file comes before its end, and only that makes an orphan
         os.waitpid(tool, 0)  # an orphan is the test's child
         assert not bmc.is_active
 
