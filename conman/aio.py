@@ -10,7 +10,7 @@ import contextlib
 import os
 import time
 from types import TracebackType
-from typing import Optional, Sequence, Type, TypeVar, Union
+from typing import Optional, Sequence, Tuple, Type, TypeVar, Union
 
 from conman import dialogues, escapes, identity
 from conman.address import Address
@@ -108,13 +108,19 @@ class AsyncConsole(Session):
 
     async def _await(self, patterns: Sequence[Compiled], seconds: float) -> Match:
         wanted = tuple(patterns)
+        match = await self._find(wanted, seconds)
+        return self._expecter.time_out(wanted, seconds) if match is None else match
+
+    async def _find(self, wanted: Tuple[Compiled, ...], seconds: float) -> Optional[Match]:
+        """``None`` when the time is over, whether the console is silent by then or still talks."""
         deadline = time.monotonic() + seconds
         while True:
+            left = deadline - time.monotonic()
             match = self._expecter.find(wanted)
-            if match is not None:
+            if match is not None or not await self._receive(left):
                 return match
-            if not await self._receive(deadline - time.monotonic()):
-                return self._expecter.time_out(wanted, seconds)
+            if left <= 0:
+                return self._expecter.find(wanted)
 
     async def _receive(self, seconds: float) -> bool:
         try:
@@ -144,7 +150,7 @@ class AsyncConsole(Session):
                     step = dialogue.send(None)
                 else:
                     try:
-                        match = await self._await_or_none(step)
+                        match = await self._find(step.patterns, step.seconds)
                     except EOF as end:
                         step = dialogue.throw(end)
                     else:
@@ -152,13 +158,6 @@ class AsyncConsole(Session):
         except StopIteration as end:
             result: T = end.value
             return result
-
-    async def _await_or_none(self, step: dialogues.Await) -> Optional[Match]:
-        deadline = time.monotonic() + step.seconds
-        while True:
-            match = self._expecter.find(step.patterns)
-            if match is not None or not await self._receive(deadline - time.monotonic()):
-                return match
 
     async def state(self, timeout: float = 4.0) -> State:
         return await self.perform(dialogues.detect_state(wait_seconds=timeout))
@@ -193,7 +192,8 @@ class AsyncConsole(Session):
             self._writer.write_eof()
             deadline = time.monotonic() + CLOSE_SECONDS
             while not self._expecter.ended and await self._receive(deadline - time.monotonic()):
-                pass
+                if time.monotonic() > deadline:
+                    break
         except OSError:
             pass
         self._writer.close()

@@ -11,7 +11,7 @@ import re
 import select
 import socket
 import time
-from typing import List, Optional, Sequence, TypeVar, Union
+from typing import List, Optional, Sequence, Tuple, TypeVar, Union
 
 from conman import dialogues, escapes, identity
 from conman.address import Address, from_environment
@@ -193,13 +193,19 @@ class Console(Session):
 
     def _await(self, patterns: Sequence[Compiled], seconds: float) -> Match:
         wanted = tuple(patterns)
+        match = self._find(wanted, seconds)
+        return self._expecter.time_out(wanted, seconds) if match is None else match
+
+    def _find(self, wanted: Tuple[Compiled, ...], seconds: float) -> Optional[Match]:
+        """``None`` when the time is over, whether the console is silent by then or still talks."""
         deadline = time.monotonic() + seconds
         while True:
+            left = deadline - time.monotonic()
             match = self._expecter.find(wanted)
-            if match is not None:
+            if match is not None or not self._receive(left):
                 return match
-            if not self._receive(deadline - time.monotonic()):
-                return self._expecter.time_out(wanted, seconds)
+            if left <= 0:
+                return self._expecter.find(wanted)
 
     def _receive(self, seconds: float) -> bool:
         """Whether something came, be it the end."""
@@ -232,7 +238,7 @@ class Console(Session):
                     step = dialogue.send(None)
                 else:
                     try:
-                        match = self._await_or_none(step)
+                        match = self._find(step.patterns, step.seconds)
                     except EOF as end:
                         step = dialogue.throw(end)
                     else:
@@ -240,13 +246,6 @@ class Console(Session):
         except StopIteration as end:
             result: T = end.value
             return result
-
-    def _await_or_none(self, step: dialogues.Await) -> Optional[Match]:
-        deadline = time.monotonic() + step.seconds
-        while True:
-            match = self._expecter.find(step.patterns)
-            if match is not None or not self._receive(deadline - time.monotonic()):
-                return match
 
     def state(self, timeout: float = 4.0) -> State:
         """What is at the console: a login prompt, a shell, firmware, silence."""
@@ -290,8 +289,10 @@ class Console(Session):
         try:
             self._sock.shutdown(socket.SHUT_WR)
             deadline = time.monotonic() + CLOSE_SECONDS
+            # Closing with something unread would reset the connection, and what was typed might be lost.
             while _readable(self._sock, deadline - time.monotonic()) and self._sock.recv(READ_BYTES):
-                pass  # closing with something unread would reset the connection, and what was typed might be lost
+                if time.monotonic() > deadline:
+                    break
         except OSError:
             pass
         self._sock.close()

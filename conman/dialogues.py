@@ -27,6 +27,7 @@ SHELL_PROMPT = re.compile(
 _REFUSED = re.compile(r"(?i)login incorrect|authentication failure|permission denied|access denied")
 _ANYTHING = re.compile(r".", re.DOTALL)
 _ALL = re.compile(r".+", re.DOTALL)
+_NEVER = re.compile(r"(?!)")
 _NOTICE = re.compile(r"\r\n<ConMan> [^\r\n]*\.\r\n")
 
 
@@ -254,12 +255,12 @@ def boot(seconds: float = 600.0) -> Dialogue[str]:
 
 
 def sysrq_answer(quiet_seconds: float = 1.0, seconds: float = 10.0) -> Dialogue[str]:
-    """After a break and a SysRq key: what the kernel prints, until it has been silent for a while."""
+    """After a break and a SysRq key: what the kernel prints, until it has been silent for a while or time is over."""
     said = ""
-    waiting = seconds
-    while True:
-        answer = yield Await((re.compile(r".+", re.DOTALL),), waiting)
-        if answer is None:
-            return clean(said)
-        said += answer.text
-        waiting = quiet_seconds
+    for _turn in range(max(1, round(seconds / quiet_seconds))):
+        yield Await((_NEVER,), quiet_seconds)
+        answer = yield Await((_ALL,), 0)
+        if answer is None and said:
+            break
+        said += answer.text if answer else ""
+    return clean(said)

@@ -20,6 +20,7 @@ from conman.dialogues import (
     detect_state,
     log_in,
     run_command,
+    sysrq_answer,
     without_echo,
 )
 from conman.errors import DialogueError
@@ -172,6 +173,12 @@ def test_any_output_has_some_rest(text: str, command: str) -> None:
 def test_clean_text_has_neither_colours_nor_messages() -> None:
     said = "\x1b[1ma\x1b[0m\r\r\nb\r\n<ConMan> Console [n1] joined by <u@h> at 01-02 03:04.\r\nc\r\n"
     assert clean(said) == "a\nb\nc"
+
+
+def test_the_answer_to_a_sysrq_key_ends_though_the_console_talks_on() -> None:
+    heard = [part for number in range(100) for part in (None, f"line {number}\r\n")]
+    assert hold(sysrq_answer(seconds=3.0), *heard)[1] == "line 0\nline 1\nline 2"
+    assert hold(sysrq_answer(), None, None, None, "SysRq", None, " : HELP", None, None)[1] == "SysRq : HELP"
 
 
 def test_replays() -> None:

@@ -1,0 +1,48 @@
+"""The two faces of the library before a daemon that a test plays: what they wait for, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import Iterator
+
+import pytest
+
+from conman import TIMEOUT, AsyncConsole, Console, aio, console
+from tests.fakes.scripted_daemon import ScriptedDaemon
+
+
+@contextlib.contextmanager
+def flooding(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a daemon whose console talks without a pause, and whatever the client does."""
+    monkeypatch.setattr(console, "CLOSE_SECONDS", 0.01)
+    monkeypatch.setattr(aio, "CLOSE_SECONDS", 0.01)
+    with ScriptedDaemon() as daemon:
+
+        def flood() -> None:
+            daemon.grant()
+            with contextlib.suppress(OSError):
+                while True:
+                    daemon.connection.sendall(b"x" * 65536)
+
+        thread = threading.Thread(target=flood)
+        thread.start()
+        yield f"127.0.0.1:{daemon.port}"
+        thread.join()
+
+
+def test_a_flood_does_not_put_off_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    with flooding(monkeypatch) as server, Console("n1", server=server) as session:
+        with pytest.raises(TIMEOUT, match="never"):
+            session.expect("never", timeout=0.01)
+
+
+def test_nor_with_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wait(server: str) -> None:
+        async with await AsyncConsole.open("n1", server=server) as session:
+            with pytest.raises(TIMEOUT, match="never"):
+                await session.expect("never", timeout=0.01)
+
+    with flooding(monkeypatch) as server:
+        asyncio.run(wait(server))
