@@ -173,11 +173,12 @@ class AsyncConsole(Session):
         return await self.perform(dialogues.await_replay())
 
     async def boot(self, timeout: float = 600.0) -> str:
+        await self.perform(dialogues.discard())
         await self.reset()
         return await self.perform(dialogues.boot(timeout))
 
     async def sysrq(self, key: str, timeout: float = 10.0) -> str:
-        self._expecter.take()
+        await self.perform(dialogues.discard())
         await self.send_break()
         await self.send(key)
         return await self.perform(dialogues.sysrq_answer(seconds=timeout))

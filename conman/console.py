@@ -266,12 +266,13 @@ class Console(Session):
 
     def boot(self, timeout: float = 600.0) -> str:
         """Reset the node and wait for its login prompt; returns what it said until then."""
+        self.perform(dialogues.discard())
         self.reset()
         return self.perform(dialogues.boot(timeout))
 
     def sysrq(self, key: str, timeout: float = 10.0) -> str:
         """A break and a SysRq key; returns what the kernel prints then."""
-        self._expecter.take()
+        self.perform(dialogues.discard())
         self.send_break()
         self.send(key)
         return self.perform(dialogues.sysrq_answer(seconds=timeout))
