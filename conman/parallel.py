@@ -45,7 +45,8 @@ def run_on(
     see ``query``), at most ``limit`` at a time, each in a thread of its own.
 
     A ``ConmanError`` of one console is its outcome, and the others go on; anything else is a bug and is raised when all
-    have ended. ``on_done`` is told each outcome, in the caller's thread.
+    have ended. ``on_done`` is told each outcome, in the caller's thread. After an interrupt no further console is
+    begun, and those that are under way end first. Raises ``ValueError`` for a ``limit`` below 1.
     """
     names = list(dict.fromkeys(consoles))
 
@@ -57,15 +58,26 @@ def run_on(
             return Outcome(name, error=error)
 
     outcomes: Dict[str, Outcome[T]] = {}
-    if not names or limit < 1:
+    _check_limit(limit)
+    if not names:
         return outcomes
     with ThreadPoolExecutor(min(limit, len(names))) as pool:
-        for done in as_completed([pool.submit(job, name) for name in names]):
-            outcome = done.result()
-            outcomes[outcome.console] = outcome
-            if on_done is not None:
-                on_done(outcome)
+        try:
+            for done in as_completed([pool.submit(job, name) for name in names]):
+                outcome = done.result()
+                outcomes[outcome.console] = outcome
+                if on_done is not None:
+                    on_done(outcome)
+        except (KeyboardInterrupt, SystemExit):
+            pool.shutdown(cancel_futures=True)
+            raise
     return {name: outcomes[name] for name in names}
+
+
+def _check_limit(limit: int) -> None:
+    """To do nothing and report success would be worse."""
+    if limit < 1:
+        raise ValueError(f"limit is {limit}, and should be at least 1")
 
 
 async def run_on_async(
@@ -80,8 +92,7 @@ async def run_on_async(
 ) -> Dict[str, Outcome[T]]:
     """``run_on`` for asyncio: ``function`` is a coroutine function and gets an ``AsyncConsole``."""
     names = list(dict.fromkeys(consoles))
-    if limit < 1:
-        return {}
+    _check_limit(limit)
     places = asyncio.Semaphore(limit)
 
     async def job(name: str) -> Outcome[T]:
