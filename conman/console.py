@@ -305,6 +305,9 @@ class Console(Session):
         self.close()
 
 
+MAX_WAIT_SECONDS = 1e6
+"""A longer wait ends here; poll(2) takes milliseconds up to 2^31."""
+
 CLOSE_SECONDS = 2.0
 """For the daemon to close in turn."""
 
@@ -312,4 +315,4 @@ CLOSE_SECONDS = 2.0
 def _readable(sock: socket.socket, seconds: float) -> bool:
     poll = select.poll()  # select(2) fails from descriptor 1024 on
     poll.register(sock, select.POLLIN)
-    return bool(poll.poll(max(0.0, seconds) * 1000))
+    return bool(poll.poll(min(max(0.0, seconds), MAX_WAIT_SECONDS) * 1000))

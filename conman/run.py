@@ -13,7 +13,7 @@ from typing import List, Optional, Sequence, Tuple
 from conman.address import Address, from_environment
 from conman.console import Console, query
 from conman.dialogues import CommandResult
-from conman.errors import ConmanError, RefusedError
+from conman.errors import ConmanError, ConnectError, RefusedError
 from conman.lines import prefixed
 from conman.options import read_patterns
 from conman.parallel import DEFAULT_LIMIT, Outcome, run_on
@@ -21,12 +21,15 @@ from conman.text import decode, encode
 
 PROGRESS_AFTER_SECONDS = 2.0
 BAR_WIDTH = 30
+MAX_SECONDS = 1e6
+"""Eleven days; poll(2) cannot wait for 25."""
 
 EPILOG = """\
 The credentials file has the lines "user = NAME" and "password = WORD"; nobody else may read it. With it, run logs in
 where a login is asked for, and out again. Without it, a shell has to be there.
 
-Exit status: 0 if the command succeeded everywhere; 1 if it failed somewhere; 2 if the server refused.
+Exit status: 0 if the command succeeded everywhere; 1 if it failed somewhere; 2 if the server cannot be reached
+or refused.
 """
 
 
@@ -62,7 +65,7 @@ def main(program: str, arguments: Sequence[str]) -> int:
     address = _address(options.d)
     try:
         names = query(*_patterns(options), server=address, regex=options.r)
-    except RefusedError as error:
+    except (RefusedError, ConnectError) as error:
         _complain(f"ERROR: {error}.")
         return 2
     mode = "force" if options.f else "join" if options.j else "connect"
@@ -90,16 +93,25 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument("-r", action="store_true", help="names are regular expressions")
     parser.add_argument("--credentials", metavar="FILE", help="log in with what FILE says")
     parser.add_argument(
-        "--timeout", metavar="SECONDS", type=float, default=30.0, help="for the command and each prompt [%(default)s]"
+        "--timeout", metavar="SECONDS", type=_seconds, default=30.0, help="for the command, and each prompt [30]"
     )
     parser.add_argument("names", nargs="*", metavar="NAMES")
     return parser
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError("not positive")
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of time in seconds")
     return number
 
 

@@ -37,6 +37,23 @@ def test_a_flood_does_not_put_off_a_time_limit(monkeypatch: pytest.MonkeyPatch) 
         assert session.expect([TIMEOUT, "never"], timeout=0.01) == 0
 
 
+def test_a_time_limit_may_be_for_ever() -> None:
+    with ScriptedDaemon() as daemon:
+
+        def speak() -> None:
+            daemon.grant(b"OK CONSOLE='n1'\nword")
+            daemon.connection.recv(1)
+            daemon.connection.sendall(b" and answer")
+            daemon.connection.close()
+
+        thread = threading.Thread(target=speak)
+        thread.start()
+        with Console("n1", server=f"127.0.0.1:{daemon.port}") as session:
+            session.send("x")
+            assert session.expect("answer", timeout=float("inf")) == 0
+        thread.join()
+
+
 def test_a_boot_is_not_over_at_an_old_login_prompt() -> None:
     with ScriptedDaemon() as daemon:
 
