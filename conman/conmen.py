@@ -162,7 +162,10 @@ def _walk(rest: List[str]) -> Iterator[Tuple[str, str]]:
 def _help(program: str, settings: Settings) -> str:
     escape = settings.escape[1] if settings.escape else os.environ.get("CONMAN_ESCAPE", "")
     byte = encode(escape)[0] if escape else options.DEFAULT_ESCAPE
-    address = from_environment(os.environ).with_text(settings.server[1] if settings.server else "")
+    try:
+        address = from_environment(os.environ).with_text(settings.server[1] if settings.server else "")
+    except ValueError as error:
+        raise _Misuse(str(error)) from error
     shown = keys.printable(byte).decode("ascii")
     return HELP.format(program=os.path.basename(program), address=address, escape=shown)
 

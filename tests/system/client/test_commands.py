@@ -111,6 +111,17 @@ def test_run_needs_names_that_exist(site: DemoSite) -> None:
     assert run(site, "run", "zz", "--", "true").returncode == 2
 
 
+def test_run_needs_a_server_and_a_time_limit_that_is_one(site: DemoSite) -> None:
+    lost = run(site, "run", "-d", "127.0.0.1:1", "sh1", "--", "true")
+    assert lost.stderr == b"ERROR: Unable to connect to <localhost:1>: Connection refused.\n"
+    assert lost.returncode == 2
+    for seconds in ("nan", "inf", "0", "-1"):
+        wrong = run(site, "run", "--timeout", seconds, "sh1", "--", "true")
+        assert f"{seconds!r} is no length of time in seconds\n".encode() in wrong.stderr
+        assert wrong.returncode == 2
+    assert b"'x' is no number above 0\n" in run(site, "run", "-p", "x", "sh1", "--", "true").stderr
+
+
 def test_a_console_may_be_called_run(tmp_path: Path) -> None:
     with Site(OURS, tmp_path) as site:
         site.start('console name="run" dev="test:" testopts="b:0"\n')
@@ -206,6 +217,11 @@ def test_tail_colours_on_a_terminal_and_ends_with_an_interrupt(tmp_path: Path) -
 def test_conmen_complains(site: DemoSite, arguments: List[str], status: int, error: bytes) -> None:
     result = run(site, *arguments, command=CONMEN)
     assert (result.returncode, result.stderr) == (status, error)
+
+
+def test_conmen_refuses_a_port_that_is_none(site: DemoSite) -> None:
+    result = run(site, "-d", "h:65536", "-h", command=CONMEN)
+    assert (result.returncode, result.stderr) == (255, b'ERROR: invalid port "65536"\n')
 
 
 def test_conmen_queries_and_helps(site: DemoSite) -> None:
