@@ -31,6 +31,8 @@ def through_the_boot_loader(seconds: float) -> Dialogue[str]:
 
 
 def main() -> int:
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     try:
         with Console(sys.argv[1], mode="force") as console:
             console.reset()

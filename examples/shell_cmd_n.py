@@ -21,6 +21,8 @@ def show(outcome: Outcome[CommandResult]) -> None:
 
 
 def main() -> int:
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     *patterns, command = sys.argv[1:]
     try:
         names = query(*patterns)

@@ -5,12 +5,19 @@ from __future__ import annotations
 
 import sys
 
-from conman import query, run_on
+from conman import ConmanError, query, run_on
 
 
 def main() -> int:
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     key, *patterns = sys.argv[1:]
-    outcomes = run_on(query(*patterns), lambda console: console.sysrq(key), mode="join")
+    try:
+        names = query(*patterns)
+    except ConmanError as error:
+        print(f"ERROR: {error}.", file=sys.stderr)
+        return 1
+    outcomes = run_on(names, lambda console: console.sysrq(key), mode="join")
     for name, outcome in outcomes.items():
         for line in (outcome.value or f"ERROR: {outcome.error}").splitlines():
             print(f"{name}:{line}")

@@ -61,6 +61,18 @@ def test_sysrq(site: DemoSite) -> None:
     assert all(line.startswith("node3:") for line in done.stdout.splitlines())
 
 
+@pytest.mark.parametrize("name", ["boot.py", "shell_cmd_1.py", "shell_cmd_n.py", "sysrq.py"])
+def test_a_mistaken_call_is_told_how(name: str, site: DemoSite) -> None:
+    done = run(site, name)
+    assert done.returncode != 0
+    assert name in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_names_that_match_nothing_are_no_crash(site: DemoSite) -> None:
+    assert run(site, "sysrq.py", "m", "zz").stderr == "ERROR: Found no matching consoles.\n"
+
+
 def test_all_examples_are_tested() -> None:
     tested = Path(__file__).read_text()
     assert all(f'"{path.name}"' in tested for path in EXAMPLES.glob("*.py"))
