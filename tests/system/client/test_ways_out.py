@@ -105,6 +105,25 @@ def test_a_closed_window_ends_the_client() -> None:
             pass
 
 
+def test_echo_outlives_a_suspension(tmp_path: Path) -> None:
+    """Errata B11: in the original the terminal echoes no more, and the next &E does the opposite of what it says."""
+    with Site(OURS, tmp_path) as site:
+        terminal = Pair(OURS, site).open("u", shell=True)
+        terminal.type(b"&E")
+        terminal.await_echo(True)
+        terminal.type(b"&Z")
+        terminal.read_until(b"Stopped")
+        terminal.read_until(b"$ " if os.getuid() else b"# ")
+        terminal.type(b"fg\n")
+        terminal.read_until(b"resumed.\r\n")
+        assert terminal.is_raw
+        assert terminal.echoes
+        terminal.type(b"&E")
+        terminal.await_echo(False)
+        terminal.type(b"&.")
+        terminal.read_until(b"closed.\r\n")
+
+
 def test_a_stop_from_outside_does_not_leave_the_session_cooked(tmp_path: Path) -> None:
     with Site(OURS, tmp_path) as site:
         pair = Pair(OURS, site)
