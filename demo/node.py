@@ -65,6 +65,7 @@ class Node:
         self._user = ""
         self._kernel_started = 0.0
         self._kernel_log: Deque[str] = deque(maxlen=MAX_KERNEL_LOG_LINES)
+        self._status = 0  # of the last command
         self._agenda: Deque[Tuple[float, _Step]] = deque()  # in order of time
         self._next_chatter: Optional[float] = None
         self._chatter_line = number * 3
@@ -242,7 +243,9 @@ class Node:
 
     def _run(self, line: str, now: float) -> None:
         uptime = now - self._kernel_started
-        outcome = shell.run(line, shell.Situation(self.name, self._user, now, uptime, tuple(self._kernel_log)))
+        log = tuple(self._kernel_log)
+        outcome = shell.run(line, shell.Situation(self.name, self._user, now, uptime, log, self._status))
+        self._status = outcome.status
         self._print(outcome.text.replace("\n", "\r\n"))
         if outcome.deed is shell.Deed.LOGOUT:
             self._print("\r\n" + texts.BANNER)

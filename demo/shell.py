@@ -29,6 +29,7 @@ class Situation:
     now: float
     uptime_seconds: float
     kernel_log: Sequence[str]
+    status: int = 0  #: of the command before, for ``$?``
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Outcome:
     text: str = ""
     deed: Deed = Deed.NONE
     argument: str = ""
+    status: int = 0
 
 
 _FILES: Dict[str, Callable[[Situation], str]] = {
@@ -56,9 +58,10 @@ def run(line: str, at: Situation) -> Outcome:
     try:
         words = shlex.split(line, comments=True)
     except ValueError:
-        return Outcome("-bash: syntax error: unexpected end of file\n")
+        return Outcome("-bash: syntax error: unexpected end of file\n", status=2)
     if not words:
-        return Outcome()
+        return Outcome(status=at.status)
+    words = [str(at.status) if word == "$?" else word for word in words]
     if ">" in words or ">>" in words:
         return _redirect(words, at)
     return _run_command(words, at)
@@ -67,7 +70,7 @@ def run(line: str, at: Situation) -> Outcome:
 def _run_command(words: List[str], at: Situation) -> Outcome:
     command = _COMMANDS.get(words[0])
     if command is None:
-        return Outcome(f"-bash: {words[0]}: command not found\n")
+        return Outcome(f"-bash: {words[0]}: command not found\n", status=127)
     return command(words[1:], at)
 
 
@@ -75,23 +78,24 @@ def _redirect(words: List[str], at: Situation) -> Outcome:
     where = next(index for index, word in enumerate(words) if word in (">", ">>"))
     target = words[where + 1 : where + 2]
     if not target:
-        return Outcome("-bash: syntax error near unexpected token `newline'\n")
+        return Outcome("-bash: syntax error near unexpected token `newline'\n", status=2)
     if target[0] not in ("/proc/sysrq-trigger", "/dev/null"):
-        return Outcome(f"-bash: {target[0]}: Read-only file system\n")
+        return Outcome(f"-bash: {target[0]}: Read-only file system\n", status=1)
     if where == 0:
         return Outcome()
     outcome = _run_command(words[:where], at)
     if target[0] == "/proc/sysrq-trigger" and outcome.text.strip():
         return Outcome(deed=Deed.SYSRQ, argument=outcome.text[0])
-    return Outcome(deed=outcome.deed)
+    return Outcome(deed=outcome.deed, status=outcome.status)
 
 
 def _cat(arguments: List[str], at: Situation) -> Outcome:
-    text = ""
+    text, status = "", 0
     for path in arguments:
         content = _FILES.get(path)
         text += content(at) if content else f"cat: {path}: No such file or directory\n"
-    return Outcome(text)
+        status = status if content else 1
+    return Outcome(text, status=status)
 
 
 def _date(arguments: List[str], at: Situation) -> Outcome:
@@ -126,7 +130,7 @@ def _id(arguments: List[str], at: Situation) -> Outcome:
 def _ls(arguments: List[str], at: Situation) -> Outcome:
     if not [word for word in arguments if not word.startswith("-")]:
         return Outcome("anaconda-ks.cfg  crash  jobs\n")
-    text = ""
+    text, status = "", 0
     for path in arguments:
         prefix = path.rstrip("/") + "/"
         names = sorted({known[len(prefix) :].split("/")[0] for known in _FILES if known.startswith(prefix)})
@@ -136,7 +140,8 @@ def _ls(arguments: List[str], at: Situation) -> Outcome:
             text += "  ".join(names) + "\n"
         elif not path.startswith("-"):
             text += f"ls: cannot access '{path}': No such file or directory\n"
-    return Outcome(text)
+            status = 2
+    return Outcome(text, status=status)
 
 
 def _ps(arguments: List[str], at: Situation) -> Outcome:

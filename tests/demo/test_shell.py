@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +37,7 @@ AT = Situation("node7", "root", now=1709251199.0, uptime_seconds=3723.5, kernel_
     ],
 )
 def test_what_commands_print(line: str, text: str) -> None:
-    assert run(line, AT) == Outcome(text)
+    assert replace(run(line, AT), status=0) == Outcome(text)
 
 
 @pytest.mark.parametrize("command", ["date", "uptime", "free", "ps", "id", "help", "ls", "pwd", "cat /etc/motd"])
@@ -58,3 +60,9 @@ def test_deeds() -> None:
 @given(st.text())
 def test_any_line_is_answered(line: str) -> None:
     assert isinstance(run(line, AT), Outcome)
+
+
+def test_a_dollar_and_a_question_mark_are_the_last_status() -> None:
+    assert run("echo $?", replace(AT, status=3)) == Outcome("3\n")
+    statuses = {"true": 0, "frobnicate": 127, "cat /nowhere": 1, "ls /nowhere": 2, "echo x > /x": 1}
+    assert {line: run(line, AT).status for line in statuses} == statuses

@@ -80,7 +80,7 @@ def test_run_succeeds_where_all_do(site: DemoSite) -> None:
 
 def test_run_logs_in_and_out(site: DemoSite, credentials: Path) -> None:
     result = run(site, "run", "--credentials", str(credentials), "node1", "--", "hostname")
-    assert result.stdout == b"node1:node1\n"
+    assert (result.returncode, result.stdout) == (0, b"node1:node1\n")
     after = run(site, "run", "--timeout", "3", "node1", "--", "hostname")
     assert (after.returncode, after.stdout) == (1, b"")
     assert after.stderr.startswith(b"node1:ERROR: No shell prompt")
