@@ -57,6 +57,10 @@ class ReplayRing:
         """How much was ever appended."""
         return self._passed + self._next
 
+    def skip(self, count: int) -> None:
+        """Count ``count`` bytes that are too old to be kept, as they come before what is appended next."""
+        self._passed += count
+
     def append(self, data: bytes) -> None:
         end = self._next + len(data)
         if end < self._end:  # never true while there is no slot

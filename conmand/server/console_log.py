@@ -1,5 +1,9 @@
 """One console's log file: opened and reopened, processed, written at once, replayed, and whole when the disk is not.
 
+What a replay shows is read back from the file: keeping the last 4 KiB of every console in memory cost a tenth of the
+time for a line, and 37 MB for 9,000 consoles. Only what is not, or not certainly, in the open file is kept in a ring:
+what came before it was opened, what waits while it cannot be written, and all of a log that is a pipe or a device.
+
 ``write`` is the hot path: one clock look-up, one pass of the line processor, one write(2). Everything that may hang or
 fail (directories, opening, locking) is in ``open_file``, which blocks and is called in a thread.
 
@@ -11,13 +15,14 @@ everything until the next SIGHUP (errata C1 to C3).
 from __future__ import annotations
 
 import os
+import stat
 import time
-from typing import TYPE_CHECKING, Callable, Optional
+from typing import TYPE_CHECKING, Callable, Optional, Tuple
 
 from conman.text import decode, encode
 from conmand.config.model import LogOptions
 from conmand.proto.logline import LineProcessor
-from conmand.proto.replay import ReplayRing
+from conmand.proto.replay import REPLAY_BYTES, ReplayRing
 from conmand.server import notices
 from conmand.server.clock import LogClock
 from conmand.server.daemonlog import DaemonLog, LockedError, open_locked
@@ -66,6 +71,9 @@ class ConsoleLog:
         "_fd",
         "_lines",
         "_ring",
+        "_direct",
+        "_readable",
+        "_ring_end",
         "_backlog",
         "_lost_bytes",
         "_complaint",
@@ -99,6 +107,9 @@ class ConsoleLog:
         self._fd = -1
         self._lines = LineProcessor(options.sanitize, options.timestamp)
         self._ring = ReplayRing()
+        self._direct = False  # the file takes bytes and can be read back: it is the end of the ring
+        self._readable = False
+        self._ring_end = 0  # where in the file that begins which is not in the ring
         self._backlog: Optional[bytearray] = None  # exists only while the file cannot take bytes
         self._lost_bytes = 0
         self._complaint: Optional[str] = None
@@ -115,19 +126,19 @@ class ConsoleLog:
         if second != clock.second:
             clock.turn(second)
         out = self._lines.process(data, clock.text)
-        if self._fd < 0 or self._backlog is not None or not out:
+        if not self._direct or not out:
             if out:
                 self._put(out)
             return
-        self._ring.append(out)
         try:
-            written = _write(self._fd, out)
+            written = _write(self._fd, out)  # as _write_file, without the call
         except OSError as error:
+            self._leave_file(out)
             self._write_failed(error)
-            self._keep(out)
         else:
             if written != len(out):
-                self._written_in_part(out, written)
+                self._leave_file(out[written:])
+                self._retry_later()
 
     def notice(self, text: str) -> None:
         """Append a ``<ConMan>`` line."""
@@ -138,7 +149,9 @@ class ConsoleLog:
         self.notice(notices.log_stamp(self.name, now))
 
     def _put(self, out: bytes) -> None:
-        """What ``write`` does for one whole line, for all else."""
+        if self._direct:
+            self._write_file(out)
+            return
         self._ring.append(out)
         if self._backlog is not None or self._fd < 0:
             self._keep(out)
@@ -149,13 +162,44 @@ class ConsoleLog:
             self._write_failed(error)
             self._keep(out)
         else:
-            if written != len(out):
-                self._written_in_part(out, written)
+            if written != len(out):  # a pipe is full
+                self._keep(out[written:])
+                self._retry_later()
 
-    def _written_in_part(self, out: bytes, written: int) -> None:
-        """The disk has filled up, or a pipe has; the next attempt will say why."""
-        self._keep(out[written:])
-        self._retry_later()
+    def _write_file(self, out: bytes) -> None:
+        try:
+            written = _write(self._fd, out)
+        except OSError as error:
+            self._leave_file(out)
+            self._write_failed(error)
+        else:
+            if written != len(out):
+                self._leave_file(out[written:])
+                self._retry_later()  # the disk has filled up; the next attempt will say so
+
+    def _leave_file(self, unwritten: bytes) -> None:
+        """The file takes no more: from here on the ring is fed, beginning with what the file did not take."""
+        self._collect()
+        self._ring.append(unwritten)
+        self._keep(unwritten)
+
+    def _collect(self) -> None:
+        """Take into the ring what only the file has."""
+        if self._direct:
+            self._direct = False
+            newest, count = self._newest_in_file()
+            self._ring.skip(count - len(newest))
+            self._ring.append(newest)
+
+    def _newest_in_file(self) -> Tuple[bytes, int]:
+        """The last bytes, at most 4096, that only the file has, and how many it has in all."""
+        try:
+            end = os.lseek(self._fd, 0, os.SEEK_CUR)  # of what we wrote last: the file is open for appending
+            count = max(end - self._ring_end, 0)  # less than nothing: somebody has truncated it
+            wanted = min(count, REPLAY_BYTES)
+            return os.pread(self._fd, wanted, end - wanted), count
+        except OSError:
+            return b"", 0
 
     # What clients ask for.
 
@@ -165,17 +209,19 @@ class ConsoleLog:
 
     def replay(self) -> Optional[bytes]:
         """The last bytes put into the log, at most 4096, written to disk or not; ``None`` while no log is open."""
-        return self._ring.tail() if self.is_open else None
+        return self.tail if self.is_open else None
 
     @property
     def tail(self) -> bytes:
         """As ``replay``, whether a log is open or not."""
-        return self._ring.tail()
+        if not self._direct:
+            return self._ring.tail()
+        return (self._ring.tail() + self._newest_in_file()[0])[-REPLAY_BYTES:]
 
     @property
     def total_bytes(self) -> int:
         """How much was ever put into the log."""
-        return self._ring.total_bytes
+        return self._ring.total_bytes + (self._newest_in_file()[1] if self._direct else 0)
 
     # Opening.
 
@@ -186,14 +232,29 @@ class ConsoleLog:
         except ValueError as error:
             return Opened("", -1, str(error))
         try:
-            fd = open_locked(path, 0o600, truncate=truncate, lock=self._options.lock, flags=os.O_NONBLOCK)
+            fd, readable = self._open(path, truncate)
         except LockedError:
             return Opened(path, -1, f'Unable to lock "{path}"')
         except OSError as error:
             if error.filename not in (None, encode(path)):
                 return Opened(path, -1, f'Cannot create directory "{decode(error.filename)}": {error.strerror}')
             return Opened(path, -1, f'Unable to open logfile "{path}": {error.strerror}')
-        return Opened(path, fd, None)
+        return Opened(path, fd, None, readable)
+
+    def _open(self, path: str, truncate: bool) -> Tuple[int, bool]:
+        """The file's descriptor, and whether it can be read back."""
+        access = os.O_RDWR if _is_file_or_nothing(path) else os.O_WRONLY
+        while True:
+            try:
+                fd = open_locked(
+                    path, 0o600, truncate=truncate, lock=self._options.lock, flags=os.O_NONBLOCK, access=access
+                )
+            except PermissionError:
+                if access == os.O_WRONLY:
+                    raise
+                access = os.O_WRONLY  # a file that we may only write
+            else:
+                return fd, access == os.O_RDWR
 
     def opened(self, result: Opened) -> None:
         """Take over what ``open_file`` found: continue in the new file, or complain once and try again later."""
@@ -208,6 +269,7 @@ class ConsoleLog:
             self._retry_later()
             return
         self._fd = result.fd
+        self._readable = result.readable
         # The line that says so is the first of the file, before what was waiting for it. It is put in front of that
         # whether or not there is room: what waited must not make way for it.
         line = self._lines.notice(notices.framed(notices.log_opened(self.name, time.time())))
@@ -219,6 +281,8 @@ class ConsoleLog:
     def close_file(self) -> None:
         """Close the file, until ``opened``; what is written meanwhile waits for the next one."""
         self._cancel_retry()
+        if not self._closed:
+            self._collect()
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             try:
@@ -281,6 +345,9 @@ class ConsoleLog:
             self.notice(notices.log_lost(self.name, lost))
             if self._backlog is not None:
                 return  # not even the mark: it waits at the head of a new backlog
+        if self._readable:
+            self._direct = True
+            self._ring_end = os.lseek(self._fd, 0, os.SEEK_CUR)
         self._retry_delay = RETRY_SECONDS[0]
         if self._complaint is not None:
             self._complaint = None
@@ -309,9 +376,18 @@ class ConsoleLog:
 class Opened:
     """What came of opening a log: ``fd`` is -1 and ``complaint`` says why, or ``complaint`` is ``None``."""
 
-    __slots__ = ("path", "fd", "complaint")
+    __slots__ = ("path", "fd", "complaint", "readable")
 
-    def __init__(self, path: str, fd: int, complaint: Optional[str]) -> None:
+    def __init__(self, path: str, fd: int, complaint: Optional[str], readable: bool = False) -> None:
         self.path = path
         self.fd = fd
         self.complaint = complaint
+        self.readable = readable
+
+
+def _is_file_or_nothing(path: str) -> bool:
+    """A pipe opened for both directions would have us for its reader."""
+    try:
+        return stat.S_ISREG(os.stat(encode(path)).st_mode)
+    except OSError:
+        return True

@@ -166,7 +166,9 @@ def make_directories(path: bytes) -> None:
                 raise
 
 
-def open_locked(path: str, mode: int, *, truncate: bool = False, lock: bool = True, flags: int = 0) -> int:
+def open_locked(
+    path: str, mode: int, *, truncate: bool = False, lock: bool = True, flags: int = 0, access: int = os.O_WRONLY
+) -> int:
     """Open ``path`` for appending, create it with ``mode`` and its directories with 0755, lock it.
 
     Raises ``OSError``, or ``LockedError`` when another process holds the lock; the file is then as it was, as it is
@@ -174,7 +176,7 @@ def open_locked(path: str, mode: int, *, truncate: bool = False, lock: bool = Tr
     """
     name = encode(path)
     make_directories(os.path.dirname(name))
-    fd = os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_CLOEXEC | flags, mode)
+    fd = os.open(name, access | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_CLOEXEC | flags, mode)
     try:
         if lock:
             try:

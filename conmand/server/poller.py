@@ -1,9 +1,9 @@
 """Reading the consoles that nobody watches in batches, instead of waking up for every line.
 
 A wake-up costs more than a line: at 10,000 lines a second, one by one, the daemon spends most of its time falling
-asleep and getting up. Almost all consoles are only logged at any moment, and a log may be twenty milliseconds late. So
+asleep and getting up. Almost all consoles are only logged at any moment, and a log may be fifty milliseconds late. So
 their descriptors are in an epoll set of their own. When the first one of them speaks they are read at once; after that
-the set is looked at every twenty milliseconds, with all that has come until then, and only when a look finds nothing
+the set is looked at every fifty milliseconds, with all that has come until then, and only when a look finds nothing
 does the event loop wait for it again. Floods are read without a pause, and consoles with a client by the loop itself,
 at once: keys must echo.
 """
@@ -18,7 +18,7 @@ from typing import Dict, List, Optional
 
 from conmand.consoles.base import READ_BYTES, Readable
 
-BATCH_SECONDS = 0.020
+BATCH_SECONDS = 0.050
 """How long what a console says may wait unread, in its kernel buffer."""
 
 FLOOD_BYTES = 4095

@@ -503,3 +503,51 @@ def test_a_pipe_that_nobody_empties_does_not_block(tmp_path: Path) -> None:
         it.log.stop()
 
     run(test)
+
+
+# Replay
+
+
+def test_replay_of_a_file_needs_no_memory_and_shows_only_our_own_bytes(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        path = tmp_path / "n1.log"
+        path.write_bytes(b"from a former life\r\n" * 1000)
+        log = Log(loop, path).log
+        log.opened(log.open_file())
+        log.write(b"first\r\n")
+        assert b"former" not in (log.replay() or b"")
+        for number in range(1000):
+            log.write(b"line %d\r\n" % number)
+        tail = path.read_bytes()[-4096:]
+        assert log.replay() == tail
+        assert len(log._ring.tail()) < 200  # the line that says it was opened
+        log.stop()
+
+    run(test)
+
+
+def test_replay_survives_rotation_truncation_and_a_device(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        path = tmp_path / "n1.log"
+        log = Log(loop, path).log
+        log.opened(log.open_file())
+        log.write(b"before\r\n")
+        path.rename(tmp_path / "n1.log.1")
+        log.close_file()
+        log.opened(log.open_file())
+        log.write(b"after\r\n")
+        replayed = log.replay() or b""
+        assert replayed.index(b"before\r\n") < replayed.rindex(b"log opened") < replayed.index(b"after\r\n")
+        os.truncate(path, 0)
+        log.write(b"cut\r\n")
+        assert b"before\r\n" in (log.replay() or b"")  # what came before this file is still known
+        assert path.read_bytes() == b"cut\r\n"
+        log.stop()
+
+        device = Log(loop, "/dev/null", LogOptions(lock=False)).log
+        device.opened(device.open_file())
+        device.write(b"seen nowhere else\r\n")
+        assert (device.replay() or b"").endswith(b"seen nowhere else\r\n")
+        device.stop()
+
+    run(test)
