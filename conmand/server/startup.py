@@ -192,6 +192,8 @@ class _Startup:
                 self._log.error(line)
             self._warn(self._pid_file.remove())
             return 1
+        # A child that ends while the loop closes must not have its signal written to the loop's closed pipe.
+        signal.set_wakeup_fd(-1)
         loop.close()
         return 0
 
