@@ -68,7 +68,8 @@ def test_its_queries_errors_and_statuses(arguments: List[str], tmp_path: Path) -
         site.settle()
         return {"status": result.returncode, "output": result.stdout, "error": result.stderr}
 
-    seen = assert_same(scenario, tmp_path)
+    # The daemons log a client's end when they see it, which may be after the next client has come.
+    seen = assert_same(scenario, tmp_path, log_in_order=False)
     assert seen["status"] == {"-q": 0 if arguments[-1] not in ("zz", "(a") else 2, "u": 1}.get(arguments[0], 2)
 
 
