@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import sys
-from dataclasses import replace
 from typing import List, Optional, Tuple
 
 from conman import __version__
@@ -100,7 +99,7 @@ def _daemon(options: List[Tuple[str, str]], values: dict[str, str], port: Option
     actions = [_SIGNALS[letter] for letter, _value in options if letter in _SIGNALS]
     try:
         if actions:
-            return startup.signal_daemon(replace(start), actions[-1])
+            return startup.signal_daemon(start, actions[-1])
     except FatalError as error:
         return _fail(str(error))
     try:
