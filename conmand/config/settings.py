@@ -64,7 +64,7 @@ class DaemonSettings:
     """The whole file. ``path`` is ``None`` if there is none."""
 
     path: Optional[str] = None
-    workers: Union[int, str] = AUTO
+    workers: Union[int, str] = 1
     listen: ListenSettings = field(default_factory=ListenSettings)
     rotation: RotationSettings = field(default_factory=RotationSettings)
     scripts: ScriptSettings = field(default_factory=ScriptSettings)
