@@ -186,6 +186,12 @@ class Console:
     def set_attended(self, attended: bool) -> None:
         """A first client has come, or the last has gone: what the device says is wanted at once, or may be batched."""
 
+    def hold_output(self) -> None:
+        """Read no more for a while: a client is behind. A device that cannot be made to wait is not held."""
+
+    def release_output(self) -> None:
+        """Go on reading."""
+
     def client_attached(self) -> Optional[str]:
         """A client came. Returns what to tell it alone when the console is down; call ``retry_now`` then."""
         if self.state is State.UP:
@@ -242,12 +248,13 @@ class DescriptorConsole(Console):
     Subclasses call ``_attach(fd)`` when connected and implement ``_lost`` for its end.
     """
 
-    __slots__ = ("_fd", "_attended", "received", "_unsent", "_stall_timer")
+    __slots__ = ("_fd", "_attended", "_on_hold", "received", "_unsent", "_stall_timer")
 
     def __init__(self, settings: ConsoleSettings, sink: Sink, services: Services) -> None:
         super().__init__(settings, sink, services)
         self._fd = -1
         self._attended = False
+        self._on_hold = False
         # What takes the bytes read, bound once: this is the hot path.
         self.received = self._receiver()
         self._unsent: Optional[bytearray] = None  # exists only while the device is slow
@@ -263,12 +270,16 @@ class DescriptorConsole(Console):
         return self.sink.publish if self._attended else self.sink.record
 
     def _start_reading(self) -> None:
+        if self._on_hold:
+            return
         if self._attended:
             self.services.loop.add_reader(self._fd, self._on_readable)
         else:
             self.services.poller.add(self._fd, self)
 
     def _stop_reading(self) -> None:
+        if self._on_hold:
+            return
         if self._attended:
             self.services.loop.remove_reader(self._fd)
         else:
@@ -281,6 +292,18 @@ class DescriptorConsole(Console):
             self._stop_reading()
         self._attended = attended
         self.received = self._receiver()
+        if self._fd >= 0:
+            self._start_reading()
+
+    def hold_output(self) -> None:
+        if self._fd >= 0:
+            self._stop_reading()
+        self._on_hold = True
+
+    def release_output(self) -> None:
+        if not self._on_hold:
+            return
+        self._on_hold = False
         if self._fd >= 0:
             self._start_reading()
 

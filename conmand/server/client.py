@@ -24,6 +24,12 @@ READ_BYTES = 65536
 MAX_UNSENT_BYTES = 256 * 1024
 """What may wait for a slow or suspended client; then its oldest bytes go. The original's ring holds 16383."""
 
+HOLD_BYTES = MAX_UNSENT_BYTES // 2
+HOLD_SECONDS = 2.0
+"""A client that is so far behind holds its console's device, which is read no further until half of that is sent. One
+that does not come so far within the time is slow: it holds nothing and loses bytes, until it has caught up entirely. So
+whoever takes 64 KiB a second gets all of a flood, and whoever takes nothing delays the others once, and by no more."""
+
 FLUSH_SECONDS = 10.0
 """How long a closed session may take to accept its last bytes."""
 
@@ -67,6 +73,8 @@ class Client:
         "_unsent",
         "_reply_bytes",
         "_lost_bytes",
+        "_hold_timer",
+        "_slow",
         "_suspended",
         "_held",
         "_leaving",
@@ -104,6 +112,8 @@ class Client:
         self._unsent: Optional[bytearray] = None  # exists only while bytes wait for the socket
         self._reply_bytes = 0  # at the front of what waits, the reply: it is never lost, whatever comes behind it
         self._lost_bytes = 0
+        self._hold_timer: Optional[asyncio.TimerHandle] = None  # exists while the console's device waits for us
+        self._slow = False
         self._suspended = False
         self._held = False
         self._leaving = False
@@ -193,10 +203,13 @@ class Client:
             if not self._suspended:
                 self._context.loop.add_writer(self._sock.fileno(), self._on_writable)
         self._unsent += data
-        excess = len(self._unsent) - self._reply_bytes - MAX_UNSENT_BYTES
-        if excess > 0:
+        behind = len(self._unsent) - self._reply_bytes
+        if behind > MAX_UNSENT_BYTES:
+            excess = behind - MAX_UNSENT_BYTES
             del self._unsent[self._reply_bytes : self._reply_bytes + excess]
             self._lost_bytes += excess
+        if behind > HOLD_BYTES:
+            self._hold_device()
 
     def _on_writable(self) -> None:
         if self._lost_bytes:
@@ -212,11 +225,29 @@ class Client:
             return
         del unsent[:sent]
         self._reply_bytes = max(self._reply_bytes - sent, 0)
+        if len(unsent) - self._reply_bytes <= HOLD_BYTES // 2:
+            self._release_device()
         if not unsent:
             self._unsent = None
+            self._slow = False
             self._context.loop.remove_writer(self._sock.fileno())
             if self._leaving:
                 self._close()
+
+    def _hold_device(self) -> None:
+        if self._hold_timer is None and not (self._slow or self._suspended or self.broadcast):
+            self._hold_timer = self._context.loop.call_later(HOLD_SECONDS, self._held_for_long)
+            self.consoles[0].hold_device(self)
+
+    def _held_for_long(self) -> None:
+        self._slow = True
+        self._release_device()
+
+    def _release_device(self) -> None:
+        if self._hold_timer is not None:
+            self._hold_timer.cancel()
+            self._hold_timer = None
+            self.consoles[0].release_device(self)
 
     def _confess(self) -> None:
         """Tell the client, in the place where bytes are missing, how many; and the daemon's log."""
@@ -332,6 +363,7 @@ class Client:
         self._suspended = not self._suspended
         state = "suspended" if self._suspended else "resumed"
         self._context.daemon_log.info(f"Client <{self.label}> {state}")
+        self._release_device()
         if self._unsent is not None:
             if self._suspended:
                 self._context.loop.remove_writer(self._sock.fileno())
@@ -342,6 +374,7 @@ class Client:
 
     def robbed_of(self, console: SharedConsole) -> None:
         """Another writer took ``console``. A broadcast goes on with its other consoles (errata B13)."""
+        self._release_device()
         self.consoles.remove(console)
         console.remove_reader(self)
         console.remove_writer(self)
@@ -356,6 +389,7 @@ class Client:
         self._leaving = True
         self._context.loop.remove_reader(self._sock.fileno())
         # 2. Detach, and let those who stay know.
+        self._release_device()
         for console in self.consoles:
             if not self.broadcast:
                 console.remove_reader(self)
@@ -398,6 +432,7 @@ class Client:
 
     def abort(self) -> None:
         """Close at once and tell nobody that stays; the daemon stops."""
+        self._release_device()
         for console in self.consoles:
             console.forget(self)
         self.consoles = []

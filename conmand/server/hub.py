@@ -49,7 +49,7 @@ class SharedConsole:
     handed out. A R/W client is in both, a R/O client reads, a broadcast client writes.
     """
 
-    __slots__ = ("name", "device", "log", "readers", "writers", "_daemon_log")
+    __slots__ = ("name", "device", "log", "readers", "writers", "_holders", "_daemon_log")
 
     def __init__(
         self, settings: ConsoleSettings, services: Services, daemon_log: DaemonLog, log: Optional[ConsoleLog]
@@ -58,6 +58,7 @@ class SharedConsole:
         self.log = log
         self.readers: Tuple[Participant, ...] = ()
         self.writers: Tuple[Participant, ...] = ()  # in the order they attached
+        self._holders: Tuple[Participant, ...] = ()  # readers that the device waits for
         self._daemon_log = daemon_log
         self.device = create_console(settings, self, services)
 
@@ -134,6 +135,16 @@ class SharedConsole:
             return
         self.writers = tuple(writer for writer in self.writers if writer is not client)
         self.notify(notices.departed(self.name, client, now=time.time()))
+
+    def hold_device(self, client: Participant) -> None:
+        """``client`` is behind: read no more from the device until it lets go. It has to, within a time."""
+        self._holders += (client,)
+        self.device.hold_output()
+
+    def release_device(self, client: Participant) -> None:
+        self._holders = tuple(holder for holder in self._holders if holder is not client)
+        if not self._holders:
+            self.device.release_output()
 
     def _note_attendance(self) -> None:
         self.device.set_attended(bool(self.readers))

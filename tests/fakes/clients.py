@@ -22,6 +22,7 @@ class Device:
         self.sent: List[bytes] = []
         self.breaks = 0
         self.attended: List[bool] = []
+        self.on_hold = False
         self.down: Optional[str] = None
         self.retries = 0
 
@@ -33,6 +34,12 @@ class Device:
 
     def set_attended(self, attended: bool) -> None:
         self.attended.append(attended)
+
+    def hold_output(self) -> None:
+        self.on_hold = True
+
+    def release_output(self) -> None:
+        self.on_hold = False
 
     def client_attached(self) -> Optional[str]:
         return self.down

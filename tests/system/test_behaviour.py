@@ -32,8 +32,8 @@ KIB, MIB = 1024, 1024 * 1024
     [
         # Clients.
         ("server.listener.PAUSE_SECONDS", 1, "accepting pauses for 1 s at a time"),
-        ("server.listener.HANDSHAKE_SECONDS", 60, "has not sent its request 60 s after connecting"),
-        ("server.listener.REPLY_SECONDS", 60, "or not taken its answer 60 s after that"),
+        ("server.handshake.HANDSHAKE_SECONDS", 60, "has not sent its request 60 s after connecting"),
+        ("server.handshake.REPLY_SECONDS", 60, "or not taken its answer 60 s after that"),
         ("server.daemon.MAX_CLIENTS", 10_000, "At most 10,000 clients"),
         ("server.daemon.RESERVED_DESCRIPTORS", 64, "6 × IPMI consoles, − 64, at least 16)"),
         ("server.daemon.MIN_CLIENTS", 16, "− 64, at least 16)"),
@@ -60,6 +60,8 @@ KIB, MIB = 1024, 1024 * 1024
         ("server.client.FLUSH_SECONDS", 10, "ends too, within 10 s"),
         ("consoles.base.MAX_UNSENT_BYTES", 64 * KIB, "(64 KiB may wait)"),
         ("consoles.base.STALL_SECONDS", 10, "takes nothing for 10 s the oldest bytes go"),
+        ("server.client.HOLD_BYTES", 128 * KIB, "128 KiB behind holds its console"),
+        ("server.client.HOLD_SECONDS", 2, "does not come so far within 2 s is slow"),
         ("server.client.MAX_UNSENT_BYTES", 256 * KIB, "may fall 256 KiB behind"),
         ("server.reset.LIMIT_SECONDS", 60, "ended after 60 s"),
         # Logs.
@@ -72,7 +74,7 @@ KIB, MIB = 1024, 1024 * 1024
         ("server.daemonlog.MAX_HELD_LINES", 1000, "up to 1,000 lines wait"),
         # Devices.
         ("server.children.CHILD_UMASK", 0o022, "SIGPIPE is default, umask 022"),
-        ("server.daemon.CHILDREN_SECONDS", 2, "2 s later SIGTERM, 2 s later SIGKILL"),
+        ("server.site.CHILDREN_SECONDS", 2, "2 s later SIGTERM, 2 s later SIGKILL"),
         ("consoles.serialport.AT_ONCE_AFTER_SECONDS", 1, "at once if it was up for a second"),
         ("proto.telnet.MAX_SUBNEGOTIATION_BYTES", 1024, "one without an end hides at most 1024 bytes"),
         ("consoles.unixsock.APPEARED_RETRY_SECONDS", (0.02, 0.1, 0.3), "retried after 20, 100 and 300 ms"),
@@ -195,7 +197,7 @@ def test_programs_see_the_end_of_their_input_then_sigterm_then_sigkill(tmp_path:
     with Site(OURS, tmp_path) as site:
         site.program("program", AT_THE_END)
         config = "".join(f'console name="{kind}" dev="DIR/program DIR/{kind} {kind}" log="%N.log"\n' for kind in kinds)
-        site.start('server logdir="DIR"\n' + config, constants={"conmand.server.daemon.CHILDREN_SECONDS": 0.5})
+        site.start('server logdir="DIR"\n' + config, constants={"conmand.server.site.CHILDREN_SECONDS": 0.5})
         for kind in kinds:
             site.read_with(f"{kind}.log", b"ready")
         assert site.daemon.stop() == 0

@@ -6,6 +6,8 @@ import os
 import socket
 from typing import List, Tuple
 
+import pytest
+
 from conmand.config.model import ConsoleSettings, LogLevel, UnixDevice
 from conmand.consoles.base import MAX_UNSENT_BYTES, STALL_SECONDS, DescriptorConsole, Services, Sink, State
 from tests.fakes.loops import ManualLoop, run, settle
@@ -80,6 +82,50 @@ def test_output_is_published_as_it_comes() -> None:
         shared.start()
         shared.device.sendall(b"login: \xff\x00")
         await sink.until(lambda: sink.published == b"login: \xff\x00")
+        close(shared)
+
+    run(test)
+
+
+@pytest.mark.parametrize("attended", [True, False])
+def test_a_device_on_hold_is_not_read_until_it_is_released(attended: bool) -> None:
+    async def test(loop: ManualLoop) -> None:
+        shared, sink = console(loop)
+        shared.start()
+        shared.set_attended(attended)
+        shared.hold_output()
+        shared.hold_output()
+        shared.device.send(b"one")
+        await settle()
+        shared.set_attended(not attended)
+        shared.set_attended(attended)
+        await settle()
+        assert sink.published == b""
+        shared.send(b"key")
+        assert received(shared.device) == b"key"
+        shared.release_output()
+        shared.release_output()
+        await sink.until(lambda: sink.published == b"one")
+        close(shared)
+
+    run(test)
+
+
+def test_a_device_on_hold_may_go_and_come_back() -> None:
+    async def test(loop: ManualLoop) -> None:
+        shared, sink = console(loop)
+        shared.start()
+        shared.hold_output()
+        shared.device.close()
+        shared.send(b"key")  # fails, and so ends the connection
+        assert sink.announced == ["lost"]
+        await loop.advance(15)
+        assert shared.state is State.UP
+        shared.device.send(b"one")
+        await settle()
+        assert sink.published == b""
+        shared.release_output()
+        await sink.until(lambda: sink.published == b"one")
         close(shared)
 
     run(test)

@@ -9,7 +9,7 @@ import pytest
 
 from conmand.config.model import LogLevel
 from conmand.server import client as client_module
-from conmand.server.client import FLUSH_SECONDS, MAX_UNSENT_BYTES
+from conmand.server.client import FLUSH_SECONDS, HOLD_BYTES, HOLD_SECONDS, MAX_UNSENT_BYTES
 from tests.fakes.clients import End, Site
 from tests.fakes.loops import ManualLoop, run, settle
 
@@ -288,6 +288,92 @@ def test_a_slow_client_loses_its_oldest_bytes_and_is_told_how_many() -> None:
     run(test)
 
 
+def fall_behind(end: End, behind_bytes: int) -> None:
+    """Everything read so far, then so much unsent."""
+    block(end)
+    while len(end.client._unsent or b"") < behind_bytes:
+        end.client.deliver(b"." * 4096)
+
+
+async def catch_up(end: End) -> None:
+    while end.client._unsent is not None:
+        end.seen()
+        await settle(1)
+
+
+def test_a_client_that_is_behind_holds_its_console_until_half_of_it_is_sent() -> None:
+    async def test(loop: ManualLoop) -> None:
+        site = Site(loop)
+        end, device = site.connect("w", writing=False), site.devices[0]
+        for _time in range(3):
+            fall_behind(end, HOLD_BYTES)
+            assert not device.on_hold
+            end.client.deliver(b"." * 4096)
+            assert device.on_hold
+            while device.on_hold:
+                assert len(end.client._unsent or b"") > HOLD_BYTES // 2
+                end.seen()
+                await settle(1)
+            await catch_up(end)
+        assert not any("Overwrote" in text for text in site.daemon_log.texts)
+        site.close()
+
+    run(test)
+
+
+def test_a_client_that_stalls_holds_its_console_once_and_again_only_after_it_has_caught_up() -> None:
+    async def test(loop: ManualLoop) -> None:
+        site = Site(loop)
+        end, device = site.connect("w", writing=False), site.devices[0]
+        end.client._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)  # sent in small pieces
+        fall_behind(end, HOLD_BYTES + 1)
+        await loop.advance(HOLD_SECONDS - 0.001)
+        assert device.on_hold
+        await loop.advance(0.001)
+        assert not device.on_hold
+        fall_behind(end, MAX_UNSENT_BYTES)
+        while len(end.client._unsent or b"") > HOLD_BYTES // 4:
+            end.seen()
+            await settle(1)
+        assert end.client._unsent
+        fall_behind(end, HOLD_BYTES + 1)
+        assert not device.on_hold
+        await catch_up(end)
+        fall_behind(end, HOLD_BYTES + 1)
+        assert device.on_hold
+        site.close()
+
+    run(test)
+
+
+def test_a_client_that_goes_or_is_suspended_lets_go_of_its_console() -> None:
+    async def test(loop: ManualLoop) -> None:
+        site = Site(loop)
+        device = site.devices[0]
+        suspended = site.connect("suspended")
+        fall_behind(suspended, HOLD_BYTES + 1)
+        assert device.on_hold
+        await typed(suspended, b"\xffZ")
+        assert not device.on_hold
+        suspended.client.deliver(b"." * 4096)
+        assert not device.on_hold
+        for end_it in ("leave", "abort"):
+            end = site.connect(end_it, writing=False)
+            fall_behind(end, HOLD_BYTES + 1)
+            assert device.on_hold
+            getattr(end.client, end_it)()
+            assert not device.on_hold
+        robbed = site.connect("robbed")
+        fall_behind(robbed, HOLD_BYTES + 1)
+        assert device.on_hold
+        site.connect("thief", force=True)
+        assert not device.on_hold
+        assert loop.timers() == [FLUSH_SECONDS] * len(loop.timers())
+        site.close()
+
+    run(test)
+
+
 def test_a_reply_of_any_length_arrives_whatever_comes_behind_it() -> None:
     """A broadcast to thousands of consoles that are down: a long list of names, and a line for each."""
 
@@ -485,4 +571,4 @@ def test_abort_closes_at_once_and_tells_nobody() -> None:
 
 
 def test_limits_are_what_the_documents_say() -> None:
-    assert (client_module.READ_BYTES, MAX_UNSENT_BYTES) == (65536, 262144)
+    assert (client_module.READ_BYTES, MAX_UNSENT_BYTES, HOLD_BYTES) == (65536, 262144, 131072)

@@ -176,6 +176,22 @@ def test_the_device_is_told_when_somebody_watches() -> None:
     run(test)
 
 
+def test_the_device_is_on_hold_while_any_reader_holds_it() -> None:
+    async def test(loop: ManualLoop) -> None:
+        site = Site(loop)
+        console, device = site.consoles[0], site.devices[0]
+        first, second = site.connect("one").client, site.connect("two").client
+        console.hold_device(first)
+        console.hold_device(second)
+        console.release_device(first)
+        assert device.on_hold
+        console.release_device(second)
+        assert not device.on_hold
+        site.close()
+
+    run(test)
+
+
 def test_a_client_of_a_console_that_is_down_is_told_first_then_it_is_tried() -> None:
     async def test(loop: ManualLoop) -> None:
         site = Site(loop)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from tests.fakes.daemons import OURS
+import pytest
+
+from tests.fakes.daemons import ORIGINAL, OURS
 from tests.fakes.scripted_daemon import ScriptedDaemon
 from tests.fakes.sites import Site
 from tests.fakes.terminals import OnTerminal, client_command
@@ -33,17 +35,53 @@ def test_a_flood_of_100_megabytes_is_shown_complete_and_in_order() -> None:
         flooder.join()
 
 
-def test_a_flood_passes_through_our_daemon(tmp_path: Path) -> None:
-    """In portions that its buffer for a slow client holds: beyond that the oldest bytes go, and the client is told."""
-    portion = MEGABYTE[: 160 * 1024]
+@pytest.mark.parametrize("client", [OURS, ORIGINAL])
+def test_a_flood_of_100_megabytes_passes_through_our_daemon(client: str, tmp_path: Path) -> None:
+    """The device waits for a client that reads; the original's daemon loses what exceeds 16 KiB."""
     with Site(OURS, tmp_path) as site:
-        pair = Pair(OURS, site, 'console name="u" dev="unix:DIR/u.sock"\n')
+        pair = Pair(client, site, 'server logdir="DIR"\nconsole name="u" dev="unix:DIR/u.sock" log="u.log"\n')
         terminal = pair.open("u")
-        for number in range(100):
-            pair.node.send(b"%09d\n" % number + portion)
-            assert terminal.read_until(b"%09d\n" % number) is not None
-            assert terminal.read_count(len(portion)) == portion
+
+        def flood() -> None:
+            for _ in range(100):
+                pair.node.send(MEGABYTE)
+
+        flooder = threading.Thread(target=flood)
+        flooder.start()
+        for _ in range(100):
+            assert terminal.read_count(len(MEGABYTE)) == MEGABYTE
+            terminal.forget_shown()
+        flooder.join()
         pair.close(terminal)
+        assert site.path("u.log").read_bytes().count(MEGABYTE) == 100
+        assert not site.daemon.count("Overwrote")
+
+
+def test_a_client_that_stalls_costs_the_others_a_moment_and_loses_only_its_own(tmp_path: Path) -> None:
+    with Site(OURS, tmp_path) as site:
+        node = site.unix_peer()
+        # Longer than a busy machine may keep the reader from reading, and shorter than anybody's patience.
+        site.start(
+            'server logdir="DIR"\nconsole name="u" dev="unix:DIR/u.sock" log="u.log"\n',
+            constants={"conmand.server.client.HOLD_SECONDS": 0.5},
+        )
+        node.accept()
+        stalled = site.session(b"MONITOR CONSOLE='u'\n", user="stalled")
+        reader = site.session(b"MONITOR CONSOLE='u'\n", user="reader")
+
+        def flood() -> None:
+            for _ in range(4):
+                node.send(MEGABYTE)
+
+        flooder = threading.Thread(target=flood)
+        flooder.start()
+        for _ in range(4):
+            assert reader.receive_count(len(MEGABYTE)) == MEGABYTE
+        flooder.join()
+        assert site.path("u.log").read_bytes().count(MEGABYTE) == 4
+        assert b"000000000000000\n" in stalled.receive_until(b"this client is too slow.\r\n")
+        assert stalled.receive_until(MEGABYTE[-16:])
+        assert site.daemon.count("Overwrote") == site.daemon.count('for "stalled@') == 1
 
 
 def test_a_paste_arrives_whole_though_the_device_is_slow(tmp_path: Path) -> None:
