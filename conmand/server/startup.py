@@ -25,8 +25,9 @@ from conmand.config.grammar import parse_configuration
 from conmand.config.model import Configuration, LogLevel, ServerSettings
 from conmand.errors import FatalError, reason
 from conmand.server import configlock, listener, pidfile, process_setup
-from conmand.server.daemon import Daemon, RunOptions, daemon_log_path
+from conmand.server.daemon import Daemon, daemon_log_path
 from conmand.server.daemonlog import DaemonLog, format_line, open_log
+from conmand.server.site import SiteOptions
 
 
 @dataclass(frozen=True)
@@ -169,8 +170,8 @@ class _Startup:
         faulthandler.enable(self._log.fileno() or 2, all_threads=False)
         daemon = Daemon(
             self._configuration,
-            RunOptions(foreground=self._options.foreground, truncate_logs=self._options.truncate_logs),
-            listening=self._listening,
+            SiteOptions(foreground=self._options.foreground, truncate_logs=self._options.truncate_logs),
+            listening=[self._listening],
             daemon_log=self._log,
             pid_file=self._pid_file,
             service_manager=self._service_manager,
@@ -194,6 +195,8 @@ class _Startup:
             return 1
         # A child that ends while the loop closes must not have its signal written to the loop's closed pipe.
         signal.set_wakeup_fd(-1)
+        # Nor must a second request to end, which the loop has no handler for any more, make it a death by signal.
+        process_setup.hold_signals()
         loop.close()
         return 0
 

@@ -57,7 +57,7 @@ def test_connecting_and_resetting_at_once_ends_only_the_original(tmp_path: Path)
 def test_a_silent_client_is_dropped_and_a_slow_one_is_not_served_for_ever(tmp_path: Path) -> None:
     """Errata A4. The limit is on the whole handshake: a byte now and then does not lengthen it."""
     with Site(OURS, tmp_path) as site:
-        site.start(CONSOLES, constants={"conmand.server.listener.HANDSHAKE_SECONDS": 0.3})
+        site.start(CONSOLES, constants={"conmand.server.handshake.HANDSHAKE_SECONDS": 0.3})
         silent = site.connection()
         greeted = site.connection()
         greeted.send(GREETING + b"QUE")
@@ -70,7 +70,7 @@ def test_a_silent_client_is_dropped_and_a_slow_one_is_not_served_for_ever(tmp_pa
 def test_a_session_that_began_in_time_lasts(tmp_path: Path) -> None:
     with Site(OURS, tmp_path) as site:
         peer = node(site, "c")
-        site.start(CONSOLES, constants={"conmand.server.listener.HANDSHAKE_SECONDS": 0.3})
+        site.start(CONSOLES, constants={"conmand.server.handshake.HANDSHAKE_SECONDS": 0.3})
         up(site, peer)
         session = site.session(CONNECT)
         site.connection().receive_all()  # longer than the limit

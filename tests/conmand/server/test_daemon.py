@@ -17,6 +17,7 @@ import pytest
 
 from conmand.config.model import ConsoleSettings, Device, IpmiDevice, TestDevice, UnixDevice
 from conmand.server import daemon as daemon_module
+from conmand.server import site as site_module
 from conmand.server.daemon import daemon_log_path, max_clients
 from tests.fakes.files import read_with
 
@@ -164,4 +165,4 @@ def test_the_daemons_log_has_specifiers_of_time_and_pid_only() -> None:
 def test_a_log_name_that_is_too_long_says_for_which_console() -> None:
     settings = ConsoleSettings("n1", TestDevice(), log="x" * 1022 + "%N")
     with pytest.raises(ValueError, match=r"^Unable to open logfile for \[n1\]: filename exceeded buffer$"):
-        daemon_module._log_path(settings)
+        site_module._log_path(settings)

@@ -12,11 +12,15 @@ import pytest
 
 from conman.protocol import MAX_GREETING_BYTES
 from conmand.config.model import LogLevel
+from conmand.server import handshake
 from conmand.server import listener as listener_module
+from conmand.server.answers import Answers
+from conmand.server.handshake import HANDSHAKE_SECONDS, REPLY_SECONDS
 from conmand.server.hosts_access import Decision
-from conmand.server.listener import HANDSHAKE_SECONDS, PAUSE_SECONDS, REPLY_SECONDS, Listener, bind
+from conmand.server.listener import PAUSE_SECONDS, Listener, bind
 from conmand.server.matching import PatternError
 from conmand.server.resolver import PeerName
+from conmand.server.sessions import LocalSessions
 from tests.fakes.clients import Site
 from tests.fakes.loops import ManualLoop, run, settle
 
@@ -51,12 +55,19 @@ class Port:
         self.listening = bind(0, loopback=True)
         self.address = self.listening.getsockname()
         settings = {"keepalive": True, "tcpwrappers": False, "max_clients": 10, **options}
-        self.listener = Listener(
-            self.listening,
-            {console.name: console for console in self.site.consoles},
+        self.sessions = LocalSessions({console.name: console for console in self.site.consoles}, self.site.context)
+        self.answers = Answers(
             Literal([console.name for console in self.site.consoles]),  # type: ignore[arg-type]
+            self.sessions,
+            self.site.daemon_log,
+        )
+        self.listener = Listener(
+            [self.listening],
+            self.answers,
+            self.sessions,
             NamesOfPeers(),  # type: ignore[arg-type]
-            self.site.context,
+            self.site.daemon_log,
+            loop,
             **settings,
         )
         self.listener.start()
@@ -109,10 +120,10 @@ class Port:
 
     async def session(self, request: bytes) -> socket.socket:
         peer = self.connect()
-        clients = len(self.listener.clients)
+        clients = len(self.sessions.clients)
         await self.say(peer, HELLO + request)
         await self.until(peer, b"'\n")
-        while len(self.listener.clients) == clients:
+        while len(self.sessions.clients) == clients:
             await settle(1)
         return peer
 
@@ -150,7 +161,7 @@ def test_a_reply_of_any_length_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def test(port: Port) -> None:
         names = [f"a-rather-long-console-name-{number}" for number in range(20_000)]
-        port.listener._matcher = Literal(names)  # type: ignore[assignment]
+        port.answers._matcher = Literal(names)  # type: ignore[assignment]
         answer = await port.ask(b"QUERY\n")
         assert answer.count(b"CONSOLE=") == 20_000 and answer.endswith(b"'\n")
 
@@ -160,7 +171,7 @@ def test_a_reply_of_any_length_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_peer_that_does_not_take_its_answer_is_dropped_in_time() -> None:
     async def test(port: Port) -> None:
         # More than the kernel holds for a connection.
-        port.listener._matcher = Literal([f"{number:0100}" for number in range(200_000)])  # type: ignore[assignment]
+        port.answers._matcher = Literal([f"{number:0100}" for number in range(200_000)])  # type: ignore[assignment]
         peer = port.connect()
         await port.say(peer, HELLO + b"QUERY\n")
         await port.site.daemon_log.until("issued query")
@@ -251,7 +262,7 @@ def test_input_behind_the_request_belongs_to_the_session() -> None:
 def test_a_broadcast_to_one_console_is_an_ordinary_session() -> None:
     async def test(port: Port) -> None:
         await port.session(b"CONNECT OPTION=BROADCAST CONSOLE='n1'\n")
-        (client,) = port.listener.clients
+        (client,) = port.sessions.clients
         assert client.mode == "R/W"
         assert port.site.consoles[0].readers == (client,)
 
@@ -333,7 +344,7 @@ def test_a_silent_peer_is_dropped_in_time() -> None:
 
 def test_long_requests_are_bounded_together_and_short_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     total_bytes = 500_000
-    monkeypatch.setattr(listener_module, "MAX_LONG_REQUESTS_BYTES", total_bytes)
+    monkeypatch.setattr(handshake, "MAX_LONG_REQUESTS_BYTES", total_bytes)
     request = b"QUERY" + b" CONSOLE='n1'" * 30_000
 
     async def test(port: Port) -> None:
@@ -386,7 +397,7 @@ def test_sessions_are_not_dropped_for_others() -> None:
             LogLevel.NOTICE,
             f"Refused connection from <{label}>: 2 clients are connected",
         )
-        assert len(port.listener.clients) == 2
+        assert len(port.sessions.clients) == 2
 
     serving(test, max_clients=2)
 
@@ -397,7 +408,8 @@ def test_without_descriptors_accepting_pauses_and_goes_on() -> None:
     async def test(port: Port) -> None:
         accept = port.listening.accept
         failing = Failing(port.listening, OSError(errno.EMFILE, "Too many open files"))
-        port.listener._sock = failing  # type: ignore[assignment]
+        port.listener._listening = [failing]  # type: ignore[list-item]
+        port.listener.start()
         peer = port.connect()
         await settle()
         warning = "Unable to accept new connection: Too many open files; clients wait until it succeeds"
@@ -472,7 +484,7 @@ def test_stopping_ends_handshakes_and_sessions_without_a_word() -> None:
         await port.listener.stop()
         assert await port.rest(session) == b""
         assert await port.rest(half_open) == b""
-        assert port.listener.clients == set()
+        assert port.sessions.clients == set()
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(port.address)
 
@@ -483,7 +495,7 @@ def test_stopping_ends_handshakes_and_sessions_without_a_word() -> None:
 def test_keepalive_is_as_configured_and_small_writes_are_not_delayed(keepalive: bool) -> None:
     async def test(port: Port) -> None:
         await port.session(b"CONNECT CONSOLE='n1'\n")
-        (client,) = port.listener.clients
+        (client,) = port.sessions.clients
         assert bool(client._sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)) is keepalive
         assert client._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
@@ -495,7 +507,7 @@ def test_a_session_that_ends_is_forgotten() -> None:
         peer = await port.session(b"CONNECT CONSOLE='n1'\n")
         peer.shutdown(socket.SHUT_WR)
         assert await port.rest(peer) == b""
-        assert port.listener.clients == set()
+        assert port.sessions.clients == set()
 
     serving(test)
 
@@ -511,7 +523,7 @@ def test_the_port_is_bound_where_configured_and_a_taken_one_is_an_error() -> Non
 
 def test_waiting_is_bounded_by_the_loops_clock() -> None:
     async def test(loop: ManualLoop) -> None:
-        waiting = loop.create_task(listener_module._in_time(loop.create_future(), 5))
+        waiting = loop.create_task(handshake.in_time(loop.create_future(), 5))
         await loop.advance(5)
         with pytest.raises(asyncio.TimeoutError):
             await waiting
