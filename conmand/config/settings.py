@@ -28,9 +28,11 @@ class ListenSettings:
     """Where clients are accepted.
 
     ``addresses`` are literal IPv4 or IPv6 addresses, each with the configuration's port or one of its own (``None``:
-    the configuration's). Empty means what ``server loopback`` says, both address families.
+    the configuration's). Empty means what ``server loopback`` says, both address families. Without ``tcp`` there is no
+    port at all, and ``unix_socket`` or the service manager's sockets are the only way in.
     """
 
+    tcp: bool = True
     addresses: Tuple[Tuple[str, Optional[int]], ...] = ()
     unix_socket: Optional[UnixSocketSettings] = None
 
