@@ -18,6 +18,7 @@ help:
 	@echo 'make test   install what the tests need and run them all'
 	@echo 'make check  what CI runs: lint, strict types, all tests'
 	@echo 'make bench  measure against the original ConMan and print a table'
+	@echo 'make soak   half an hour of mixed load, then check every log byte by byte'
 	@echo 'make clean  remove what these made'
 
 run: $(READY)
@@ -38,6 +39,11 @@ bench: packages $(READY) original
 	CONMAN_ORIGINAL=$(abspath $(ORIGINAL)) $(BIN)/python -m bench
 	CONMAN_ORIGINAL=$(abspath $(ORIGINAL)) $(BIN)/python -m bench.exec_scripts
 	CONMAN_ORIGINAL=$(abspath $(ORIGINAL)) $(BIN)/python -m bench.ipmi
+
+# Half an hour of mixed load, then every log is checked byte by byte: make soak MINUTES=480
+MINUTES ?= 30
+soak: $(READY)
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 # As root the packages are installed; anybody else is told which are missing.
 packages:
