@@ -25,7 +25,7 @@ class Address:
     port: int = DEFAULT_PORT
 
     def __str__(self) -> str:
-        return _joined(self.host, self.port)
+        return joined(self.host, self.port)
 
     def with_text(self, text: str) -> Address:
         """This address with what ``HOST[:PORT]`` gives: an empty host, or a port that is no number above 0, changes
@@ -65,7 +65,8 @@ def _split(text: str) -> Tuple[str, str]:
     return text, ""
 
 
-def _joined(host: str, port: int) -> str:
+def joined(host: str, port: int) -> str:
+    """``HOST:PORT``, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -82,11 +83,11 @@ class Endpoint:
     def label(self) -> str:
         """``H:P`` with the short name of the host."""
         name = self.name if _is_numeric(self.name) else self.name.partition(".")[0]
-        return _joined(name, self.port)
+        return joined(name, self.port)
 
     @property
     def full_label(self) -> str:
-        return _joined(self.name, self.port)
+        return joined(self.name, self.port)
 
 
 def resolve(address: Address) -> List[Endpoint]:
