@@ -10,7 +10,7 @@ import gc
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Coroutine, Dict, List, Optional, Sequence, Tuple
 
@@ -46,6 +46,8 @@ class SiteOptions:
     foreground: bool
     truncate_logs: bool
     settings: DaemonSettings = DaemonSettings()
+    pid: int = field(default_factory=os.getpid)
+    """Of the daemon, which the names of logs and reset commands may hold; a worker's own is nobody's business."""
 
 
 class Site:
@@ -84,6 +86,11 @@ class Site:
         self.sessions = LocalSessions(
             self.consoles, ClientContext(loop, daemon_log, self.resets, lambda client: None)
         )
+
+    @property
+    def names(self) -> List[str]:
+        """Of all consoles, in the order of their definition."""
+        return list(self.consoles)
 
     def start(self) -> None:
         """Begin to open the consoles; clients may come at once."""
@@ -126,7 +133,7 @@ class Site:
         return ConsoleLog(
             settings.name,
             settings.log_options,
-            partial(_log_path, settings),
+            partial(_log_path, settings, self._options.pid),
             clock=self._clock,
             daemon_log=self._log,
             budget=self._budget,
@@ -151,7 +158,7 @@ class Site:
 
     def _expand_reset(self, console: SharedConsole) -> str:
         assert self.server.resetcmd is not None, "asked for only when there is one"
-        return expand(self.server.resetcmd, console.device.settings)
+        return expand(self.server.resetcmd, console.device.settings, self._options.pid)
 
     # Stop.
 
@@ -205,15 +212,18 @@ class Site:
             self._report_bug({"message": "a task failed", "exception": task.exception()})
 
 
-def expand(pattern: str, settings: Optional[ConsoleSettings]) -> str:
-    """``pattern`` with its conversion specifiers replaced, for now. Raises ``ValueError`` beyond ConMan's limit."""
+def expand(pattern: str, settings: Optional[ConsoleSettings], pid: Optional[int] = None) -> str:
+    """``pattern`` with its conversion specifiers replaced, for now; ``pid`` is the daemon's, ``None`` if we are it.
+
+    Raises ``ValueError`` beyond ConMan's limit.
+    """
     now = time.time()
     try:
         return specifiers.expand(
             pattern,
             now=time.localtime(now),
             epoch_seconds=int(now),
-            pid=os.getpid(),
+            pid=os.getpid() if pid is None else pid,
             name=None if settings is None else settings.name,
             device=None if settings is None else specifiers.device_text(settings.device),
         )
@@ -221,9 +231,9 @@ def expand(pattern: str, settings: Optional[ConsoleSettings]) -> str:
         raise ValueError(str(error)) from error
 
 
-def _log_path(settings: ConsoleSettings) -> str:
+def _log_path(settings: ConsoleSettings, pid: int) -> str:
     assert settings.log is not None, "only logged consoles have a path"
     try:
-        return expand(settings.log, settings)
+        return expand(settings.log, settings, pid)
     except ValueError as error:
         raise ValueError(f"Unable to open logfile for [{settings.name}]: filename exceeded buffer") from error
