@@ -50,11 +50,14 @@ class ChildReaper:
         stderr: int,
         env: Optional[Mapping[str, str]] = None,
         cwd: Optional[str] = None,
+        umask: int = CHILD_UMASK,
+        pass_fds: Sequence[int] = (),
         on_exit: Optional[ExitCallback] = None,
     ) -> int:
         """Start ``argv``; returns its pid, also its process group. Raises ``OSError`` if it cannot be executed.
 
-        Environment (already the clean one of conmand(8)) and directory are those of all children unless given.
+        Environment (already the clean one of conmand(8)) and directory are those of all children unless given. A
+        ``umask`` of -1 is our own.
         """
         process = subprocess.Popen(
             [encode(word) for word in argv],
@@ -64,7 +67,8 @@ class ChildReaper:
             env=env,
             cwd=self._cwd if cwd is None else cwd,
             start_new_session=True,
-            umask=CHILD_UMASK,
+            umask=umask,
+            pass_fds=pass_fds,
         )
         self._children[process.pid] = _Child(process, on_exit)
         return process.pid
