@@ -21,9 +21,23 @@ class ClientStatus:
 
 
 @dataclass(frozen=True)
+class DeviceBytes:
+    """What became of the bytes that a console's device said: ``read`` is the sum of the others.
+
+    ``waiting`` could not be written to the log yet; ``lost`` is marked in the log where it is missing.
+    """
+
+    read: int
+    logged: int
+    waiting: int
+    lost: int
+
+
+@dataclass(frozen=True)
 class ConsoleStatus:
     """``state`` is ``up``, ``down`` or ``pending``. ``retry_seconds`` is the time to the next attempt, if there will be
-    one; ``logged_bytes`` and ``last_line`` are ``None`` for a console without a log.
+    one; ``logged_bytes``, ``last_line`` and ``device_bytes`` are ``None`` for a console without a log.
+    ``log_complaint`` says why the log cannot be written now.
     """
 
     console: str
@@ -36,6 +50,8 @@ class ConsoleStatus:
     logged_bytes: Optional[int]
     last_line: Optional[str]
     clients: Tuple[ClientStatus, ...]
+    device_bytes: Optional[DeviceBytes] = None
+    log_complaint: Optional[str] = None
 
     @property
     def is_up(self) -> bool:
@@ -62,6 +78,7 @@ def _parsed(found: Dict[str, Any]) -> ConsoleStatus:
         for client in found.get("clients", ())
     )
     retry, logged = found.get("retry_seconds"), found.get("logged_bytes")
+    accounts = found.get("device_bytes")
     return ConsoleStatus(
         console=str(found["console"]),
         state=str(found["state"]),
@@ -73,6 +90,10 @@ def _parsed(found: Dict[str, Any]) -> ConsoleStatus:
         logged_bytes=None if logged is None else int(logged),
         last_line=found.get("last_line"),
         clients=clients,
+        device_bytes=None
+        if accounts is None
+        else DeviceBytes(*(int(accounts[name]) for name in ("read", "logged", "waiting", "lost"))),
+        log_complaint=found.get("log_complaint"),
     )
 
 
@@ -94,16 +115,24 @@ def _row(status: ConsoleStatus) -> Tuple[str, ...]:
     clients = ", ".join(
         f"{client.user}@{client.host} {client.mode} idle {age(client.idle_seconds)}" for client in status.clients
     )
-    logged = "-" if status.logged_bytes is None else str(status.logged_bytes)
     return (
         status.console,
         state,
         age(status.state_seconds),
         status.device,
         clients or "-",
-        logged,
+        _logged(status),
         status.last_line or "-",
     )
+
+
+def _logged(status: ConsoleStatus) -> str:
+    """``1234``, and what is wrong: ``1234, 20 waiting, 6 lost``."""
+    if status.logged_bytes is None:
+        return "-"
+    accounts = status.device_bytes
+    troubles = [] if accounts is None else [(accounts.waiting, "waiting"), (accounts.lost, "lost")]
+    return ", ".join([str(status.logged_bytes), *(f"{count} {word}" for count, word in troubles if count)])
 
 
 def age(seconds: float) -> str:

@@ -21,7 +21,7 @@ import re
 _NUL_BYTE, _LF_BYTE, _CR_BYTE = 0x00, 0x0A, 0x0D  # as integers: "N in data" is ten times faster than b"\r" in data
 
 
-class _State(enum.Enum):
+class State(enum.Enum):
     INIT = "nothing since the log was opened or since a notice"
     DATA = "inside a line"
     CR = "after a line end that began with CR; its LF may still come"
@@ -29,7 +29,7 @@ class _State(enum.Enum):
 
 
 # Members as module names: an attribute look-up on an Enum class costs as much as the work below.
-_INIT, _DATA, _CR, _LF = _State.INIT, _State.DATA, _State.CR, _State.LF
+_INIT, _DATA, _CR, _LF = State.INIT, State.DATA, State.CR, State.LF
 
 # One line end: CR LF, LF, or a CR alone, with the CR and NUL bytes that pad it. Anything after is the next line.
 _LINE_END = re.compile(rb"(?:\r[\r\0]*\n?|\n)[\r\0]*")
@@ -60,14 +60,15 @@ class LineProcessor:
     """The state of one console log: at most a few machine words, whatever was fed.
 
     Feed it with console output and notices in the order they happen. With neither option set, bytes pass verbatim.
+    ``state`` is to be kept and given back, no more.
     """
 
-    __slots__ = ("_sanitize", "_state", "_timestamp")
+    __slots__ = ("state", "_sanitize", "_timestamp")
 
     def __init__(self, sanitize: bool, timestamp: bool) -> None:
         self._sanitize = sanitize
         self._timestamp = timestamp
-        self._state = _INIT
+        self.state = _INIT
 
     def process(self, data: bytes, stamp: bytes) -> bytes:
         """The bytes to append to the log for console output ``data``.
@@ -86,12 +87,32 @@ class LineProcessor:
         if rest == b"\n" and body and body[0] != _NUL_BYTE and _LF_BYTE not in body:
             if self._sanitize and body.translate(None, _PRINTABLE):
                 data = _sanitize(body) + b"\r\n"
-            if self._state is _DATA:
-                self._state = _LF
+            if self.state is _DATA:
+                self.state = _LF
                 return data
-            self._state = _LF
+            self.state = _LF
             return opening + data
         return self._process_lines(data, opening)
+
+    def fed_for(self, length: int, before: State, data: bytes, stamp: bytes) -> int:
+        """How much of ``data``, processed in the ``state`` ``before``, ``length`` bytes of the result stand for.
+
+        A byte of which only a part fits is not counted. ``state`` stays as it is.
+        """
+        fits, exceeds = 0, len(data) + 1
+        while exceeds - fits > 1:
+            middle = (fits + exceeds) // 2
+            if self.length_of(before, data[:middle], stamp) <= length:
+                fits = middle
+            else:
+                exceeds = middle
+        return fits
+
+    def length_of(self, before: State, data: bytes, stamp: bytes) -> int:
+        """How long the result for ``data``, processed in the ``state`` ``before``, is."""
+        trial = LineProcessor(self._sanitize, self._timestamp)
+        trial.state = before
+        return len(trial.process(data, stamp))
 
     def notice(self, message: bytes) -> bytes:
         """The bytes to append for a notice, ``message`` being the whole block ``\\r\\n<ConMan> ... .\\r\\n``.
@@ -99,19 +120,19 @@ class LineProcessor:
         Notices are neither sanitised nor stamped, and what follows one starts a new line. After a CR the line end
         that opens the block is already in the log, so it is left out.
         """
-        if self._state is _CR and message.startswith(b"\r\n"):
+        if self.state is _CR and message.startswith(b"\r\n"):
             message = message[2:]
-        self._state = _INIT
+        self.state = _INIT
         return message
 
     def _process_lines(self, data: bytes, opening: bytes) -> bytes:
         """``process`` for any other shape of data."""
-        state = self._state
+        state = self.state
         if state is _CR or state is _LF:
             rest = _REST_OF_LINE_END[state].match(data)
             assert rest is not None  # every part of the pattern is optional
             if rest.group(1):
-                self._state = _LF
+                self.state = _LF
             data = data[rest.end() :]
         if not data:
             return b""
@@ -128,10 +149,10 @@ class LineProcessor:
 
         ended = lines.endswith(b"\n")
         if ended:
-            self._state = _LF if last_is_lf else _CR
+            self.state = _LF if last_is_lf else _CR
             lines = lines[:-1]
         else:
-            self._state = _DATA
+            self.state = _DATA
         head = b"" if state is _DATA else opening
         return head + lines.replace(b"\n", b"\r\n" + opening) + (b"\r\n" if ended else b"")
 

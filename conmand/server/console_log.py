@@ -10,6 +10,9 @@ fail (directories, opening, locking) is in ``open_file``, which blocks and is ca
 A log that cannot be written keeps what it is given in a backlog of bounded size, says so once, and is tried again; what
 the backlog cannot hold is counted, and the log gets a line that tells how much is missing where. The original discards
 everything until the next SIGHUP (errata C1 to C3).
+
+Accounts are kept in bytes of the device, and hold at every moment: read = logged + waiting + lost. While all is well
+only what was read is counted, one addition for each read.
 """
 
 from __future__ import annotations
@@ -22,8 +25,11 @@ from typing import TYPE_CHECKING, Callable, Optional, Tuple
 from conman.text import decode, encode
 from conmand.config.model import LogOptions
 from conmand.proto.logline import LineProcessor
+from conmand.proto.logline import State as State
 from conmand.proto.replay import REPLAY_BYTES, ReplayRing
 from conmand.server import notices
+from conmand.server.backlog import Backlog
+from conmand.server.backlog import BacklogBudget as BacklogBudget
 from conmand.server.clock import LogClock
 from conmand.server.daemonlog import DaemonLog, LockedError, open_locked
 
@@ -33,23 +39,11 @@ if TYPE_CHECKING:
 MAX_BACKLOG_BYTES = 256 * 1024
 """Per log. At 100 bytes a line this is 2,600 lines of a console that cannot be written."""
 
-MAX_ALL_BACKLOGS_BYTES = 128 * 1024 * 1024
-"""All logs of the daemon together, so that a full disk under 9,000 consoles does not become a full memory."""
-
 RETRY_SECONDS = (1.0, 60.0)
 """First and longest delay before a failing log is tried again."""
 
 
 _time, _write = time.time, os.write
-
-
-class BacklogBudget:
-    """What all backlogs of a daemon may hold together."""
-
-    __slots__ = ("left_bytes",)
-
-    def __init__(self, left_bytes: int = MAX_ALL_BACKLOGS_BYTES) -> None:
-        self.left_bytes = left_bytes
 
 
 class ConsoleLog:
@@ -62,6 +56,8 @@ class ConsoleLog:
     __slots__ = (
         "name",
         "path",
+        "bytes_read",
+        "bytes_lost",
         "_options",
         "_resolve_path",
         "_clock",
@@ -76,6 +72,7 @@ class ConsoleLog:
         "_ring_end",
         "_backlog",
         "_lost_bytes",
+        "_lost_notices",
         "_complaint",
         "_retry_timer",
         "_retry_delay",
@@ -97,6 +94,8 @@ class ConsoleLog:
     ) -> None:
         self.name = name
         self.path = ""
+        self.bytes_read = 0
+        self.bytes_lost = 0
         self._options = options
         self._resolve_path = resolve_path
         self._clock = clock
@@ -110,8 +109,9 @@ class ConsoleLog:
         self._direct = False  # the file takes bytes and can be read back: it is the end of the ring
         self._readable = False
         self._ring_end = 0  # where in the file that begins which is not in the ring
-        self._backlog: Optional[bytearray] = None  # exists only while the file cannot take bytes
-        self._lost_bytes = 0
+        self._backlog: Optional[Backlog] = None  # exists only while the file cannot take bytes
+        self._lost_bytes = 0  # since the last mark
+        self._lost_notices = 0
         self._complaint: Optional[str] = None
         self._retry_timer: Optional[asyncio.TimerHandle] = None
         self._retry_delay = RETRY_SECONDS[0]
@@ -125,63 +125,68 @@ class ConsoleLog:
         second = int(_time())
         if second != clock.second:
             clock.turn(second)
-        out = self._lines.process(data, clock.text)
+        self.bytes_read += len(data)
+        lines = self._lines
+        before = lines.state
+        out = lines.process(data, clock.text)
         if not self._direct or not out:
-            if out:
-                self._put(out)
+            self._put(out, data, before)
             return
         try:
             written = _write(self._fd, out)  # as _write_file, without the call
         except OSError as error:
-            self._leave_file(out)
+            self._leave_file(out, 0, data, before)
             self._write_failed(error)
         else:
             if written != len(out):
-                self._leave_file(out[written:])
+                self._leave_file(out, written, data, before)
                 self._retry_later()
 
     def notice(self, text: str) -> None:
         """Append a ``<ConMan>`` line."""
-        self._put(self._lines.notice(notices.framed(text)))
+        before = self._lines.state
+        self._put(self._lines.notice(notices.framed(text)), b"", before)
 
     def stamp(self, now: float) -> None:
         """Append the periodic ``log at`` line (``server timestamp``)."""
         self.notice(notices.log_stamp(self.name, now))
 
-    def _put(self, out: bytes) -> None:
+    def _put(self, out: bytes, data: bytes, before: State) -> None:
+        """``out`` is what came of ``data``, empty for a notice, when the lines were in the state ``before``."""
         if self._direct:
-            self._write_file(out)
+            if out:
+                self._write_file(out, data, before)
             return
         self._ring.append(out)
         if self._backlog is not None or self._fd < 0:
-            self._keep(out)
+            self._keep(out, 0, data, before)
             return
         try:
             written = _write(self._fd, out)
         except OSError as error:
             self._write_failed(error)
-            self._keep(out)
+            self._keep(out, 0, data, before)
         else:
             if written != len(out):  # a pipe is full
-                self._keep(out[written:])
+                self._keep(out, written, data, before)
                 self._retry_later()
 
-    def _write_file(self, out: bytes) -> None:
+    def _write_file(self, out: bytes, data: bytes, before: State) -> None:
         try:
             written = _write(self._fd, out)
         except OSError as error:
-            self._leave_file(out)
+            self._leave_file(out, 0, data, before)
             self._write_failed(error)
         else:
             if written != len(out):
-                self._leave_file(out[written:])
+                self._leave_file(out, written, data, before)
                 self._retry_later()  # the disk has filled up; the next attempt will say so
 
-    def _leave_file(self, unwritten: bytes) -> None:
+    def _leave_file(self, out: bytes, written: int, data: bytes, before: State) -> None:
         """The file takes no more: from here on the ring is fed, beginning with what the file did not take."""
         self._collect()
-        self._ring.append(unwritten)
-        self._keep(unwritten)
+        self._ring.append(out[written:])
+        self._keep(out, written, data, before)
 
     def _collect(self) -> None:
         """Take into the ring what only the file has."""
@@ -222,6 +227,21 @@ class ConsoleLog:
     def total_bytes(self) -> int:
         """How much was ever put into the log."""
         return self._ring.total_bytes + (self._newest_in_file()[1] if self._direct else 0)
+
+    @property
+    def bytes_waiting(self) -> int:
+        """How much of what the device said waits for the file, whole or in part."""
+        return 0 if self._backlog is None else self._backlog.device_bytes
+
+    @property
+    def bytes_logged(self) -> int:
+        """How much of what the device said is in the log: with the other counts it makes ``bytes_read``."""
+        return self.bytes_read - self.bytes_waiting - self.bytes_lost
+
+    @property
+    def complaint(self) -> Optional[str]:
+        """Why the log cannot be written, or ``None``."""
+        return self._complaint
 
     # Opening.
 
@@ -274,8 +294,9 @@ class ConsoleLog:
         # whether or not there is room: what waited must not make way for it.
         line = self._lines.notice(notices.framed(notices.log_opened(self.name, time.time())))
         self._ring.append(line)
-        self._budget.left_bytes -= len(line)
-        self._backlog = bytearray(line) + (self._backlog or b"")
+        if self._backlog is None:
+            self._backlog = Backlog(self._budget)
+        self._backlog.put_in_front(line)
         self._drain()
 
     def close_file(self) -> None:
@@ -292,14 +313,17 @@ class ConsoleLog:
 
     def stop(self) -> None:
         """Write what can be written, and close for good."""
-        if self._backlog and self._fd >= 0:
+        if self._backlog is not None and self._fd >= 0:
             self._drain()
         self._closed = True
         self.close_file()
-        if self._backlog:
-            count = len(self._backlog)
+        if self._backlog is not None:
+            count = len(self._backlog.text)
             plural = "" if count == 1 else "s"
             self._daemon_log.warning(f"Destroying [{self.path}] with {count} byte{plural} of unwritten data")
+            if self._lost_bytes or self._lost_notices:
+                lost = notices.log_lost(self.name, self._lost_bytes, self._lost_notices)
+                self._daemon_log.warning(f"{lost[: -len(' here')]} at its end")
 
     # Bytes that cannot be written now.
 
@@ -313,36 +337,52 @@ class ConsoleLog:
             self._complaint = complaint
             (self._daemon_log.info if info else self._daemon_log.warning)(complaint)
 
-    def _keep(self, out: bytes) -> None:
+    def _keep(self, out: bytes, written: int, data: bytes, before: State) -> None:
+        """Let wait what is left of ``out``, or as much of it as there is room for."""
         if self._backlog is None:
-            self._backlog = bytearray()
-        room = min(MAX_BACKLOG_BYTES - len(self._backlog), self._budget.left_bytes)
+            self._backlog = Backlog(self._budget)
+        backlog = self._backlog
         # The oldest bytes stay: what came first tells why the rest came, and the file goes on where it stopped.
-        kept = out[: max(room, 0)] if not self._lost_bytes else b""
-        self._backlog += kept
-        self._budget.left_bytes -= len(kept)
-        if len(kept) < len(out):
-            if not self._lost_bytes:
+        losing = bool(self._lost_bytes or self._lost_notices)
+        room = 0 if losing else max(min(MAX_BACKLOG_BYTES - len(backlog.text), self._budget.left_bytes), 0)
+        end, fed = len(out), len(data)
+        if end - written > room:
+            if not losing:
                 self._daemon_log.warning(
-                    f"Console [{self.name}] log cannot be written: losing what exceeds {len(self._backlog)} bytes"
+                    f"Console [{self.name}] log cannot be written: losing what exceeds {len(backlog.text) + room} bytes"
                 )
-            self._lost_bytes += len(out) - len(kept)
+            end, fed = self._cut(out, written, written + room, data, before)
+            self._lost_bytes += len(data) - fed
+            self.bytes_lost += len(data) - fed
+            self._lost_notices += not data
+        backlog.append(out[written:end], fed)
+
+    def _cut(self, out: bytes, written: int, end: int, data: bytes, before: State) -> Tuple[int, int]:
+        """Where to cut ``out`` at ``end`` or before, and how much of ``data`` its beginning stands for."""
+        if not data:
+            return written, 0  # no half notices
+        if len(out) == len(data) and out is data:
+            return end, end
+        stamp = self._clock.text
+        fed = self._lines.fed_for(end, before, data, stamp)
+        return max(written, self._lines.length_of(before, data[:fed], stamp)), fed
 
     def _drain(self) -> None:
         """Write the backlog as far as it goes; when it is through, mark what was lost."""
         backlog = self._backlog
-        while backlog:
+        while backlog is not None and backlog.text:
             try:
-                written = os.write(self._fd, backlog)
+                written = os.write(self._fd, backlog.text)
             except OSError as error:
                 self._write_failed(error)
                 return
-            del backlog[:written]
-            self._budget.left_bytes += written
+            backlog.written(written)
         self._backlog = None
-        lost, self._lost_bytes = self._lost_bytes, 0
-        if lost:
-            self.notice(notices.log_lost(self.name, lost))
+        lost = self._lost_bytes
+        if lost or self._lost_notices:
+            mark = notices.log_lost(self.name, lost, self._lost_notices)
+            self._lost_bytes = self._lost_notices = 0
+            self.notice(mark)
             if self._backlog is not None:
                 return  # not even the mark: it waits at the head of a new backlog
         if self._readable:

@@ -61,9 +61,12 @@ def log_stamp(console: str, now: float) -> str:
     return f"Console [{console}] log at {_date(now)}"
 
 
-def log_lost(console: str, lost_bytes: int) -> str:
-    """Ours: bytes that could not be logged leave a mark where they are missing."""
-    return f"Console [{console}] log lost {lost_bytes} byte{'' if lost_bytes == 1 else 's'} here"
+def log_lost(console: str, lost_bytes: int, lost_notices: int = 0) -> str:
+    """Ours: bytes of the device that could not be logged leave a mark where they are missing; so do lines like this."""
+    lost = f"{lost_bytes} byte{'' if lost_bytes == 1 else 's'}"
+    if lost_notices:
+        lost += f" and {lost_notices} message{'' if lost_notices == 1 else 's'}"
+    return f"Console [{console}] log lost {lost} here"
 
 
 def output_lost(lost_bytes: int) -> str:

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Dict, List, Optional
 
 if TYPE_CHECKING:
+    from conmand.server.console_log import ConsoleLog
     from conmand.server.hub import Participant, SharedConsole
 
 CONSOLES_PER_BLOCK = 64
@@ -26,7 +27,11 @@ def encode_status(console: SharedConsole) -> bytes:
 
 
 def describe(console: SharedConsole) -> Dict[str, object]:
-    """``logged_bytes`` and ``last_line`` are ``None`` for a console without a log: nothing is kept of it."""
+    """All about the log is ``None`` for a console without one: nothing is kept of it.
+
+    ``logged_bytes`` is how much was ever put into the log, notices and timestamps included. ``device_bytes`` accounts
+    for what the device said (telnet protocol apart): at every moment read = logged + waiting + lost.
+    """
     device, log = console.device, console.log
     return {
         "console": console.name,
@@ -37,8 +42,19 @@ def describe(console: SharedConsole) -> Dict[str, object]:
         "device": device.label,
         "log": None if log is None else log.path or None,
         "logged_bytes": None if log is None else log.total_bytes,
+        "device_bytes": None if log is None else _accounts(log),
+        "log_complaint": None if log is None else log.complaint,
         "last_line": None if log is None else last_line(log.tail),
         "clients": [_describe_client(client, console) for client in _clients(console)],
+    }
+
+
+def _accounts(log: ConsoleLog) -> Dict[str, int]:
+    return {
+        "read": log.bytes_read,
+        "logged": log.bytes_logged,
+        "waiting": log.bytes_waiting,
+        "lost": log.bytes_lost,
     }
 
 

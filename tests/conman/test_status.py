@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conman.errors import ConmanError
-from conman.status import age, parse_statuses, table
+from conman.status import DeviceBytes, age, parse_statuses, table
 
 LINE = json.dumps(
     {
@@ -32,6 +32,15 @@ def test_a_status_and_its_row() -> None:
     heading, row = table([status]).splitlines()
     assert " ".join(heading.split()) == "CONSOLE STATE SINCE DEVICE CLIENTS BYTES LAST LINE"
     assert " ".join(row.split()) == "n1 down (retry in 9s) 1m5s <h:23> u@h R/O idle 4s 1234 login:"
+
+
+def test_a_log_in_trouble_shows_what_waits_and_what_is_lost() -> None:
+    accounts = {"read": 100, "logged": 70, "waiting": 20, "lost": 10}
+    line = json.dumps({**json.loads(LINE), "device_bytes": accounts, "log_complaint": "no space"}).encode()
+    (status,) = parse_statuses(line)
+    assert status.device_bytes == DeviceBytes(read=100, logged=70, waiting=20, lost=10)
+    assert status.log_complaint == "no space"
+    assert "  1234, 20 waiting, 10 lost  login:" in table([status])
 
 
 @pytest.mark.parametrize(

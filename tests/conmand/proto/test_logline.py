@@ -165,3 +165,21 @@ def test_with_neither_option_bytes_pass_verbatim_and_uncopied() -> None:
 
 def test_timestamp_alone_leaves_data_bytes_as_they_are() -> None:
     assert LineProcessor(False, True).process(b"\xe9\0\x1b[1m\n", b"T ") == b"T \xe9\0\x1b[1m\r\n"
+
+
+@given(st.lists(st.sampled_from(BYTES)).map(b"".join), st.booleans(), st.booleans(), st.sampled_from(BYTES))
+def test_what_a_part_of_the_result_stands_for_can_be_told(
+    data: bytes, sanitize: bool, timestamp: bool, earlier: bytes
+) -> None:
+    ours = LineProcessor(sanitize, timestamp)
+    ours.process(earlier, STAMP)
+    before = ours.state
+    result = ours.process(data, STAMP)
+    after = ours.state
+    for length in range(0, len(result) + 1, max(1, len(result) // 20)):
+        fed = ours.fed_for(length, before, data, STAMP)
+        assert ours.length_of(before, data[:fed], STAMP) <= length
+        if fed < len(data):
+            assert ours.length_of(before, data[: fed + 1], STAMP) > length
+    assert ours.fed_for(len(result), before, data, STAMP) == len(data)
+    assert ours.state is after

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from conmand.config.model import LogLevel, LogOptions
 from conmand.server import console_log
+from conmand.server.backlog import MAX_ALL_BACKLOGS_BYTES, BacklogBudget
 from conmand.server.clock import LogClock
-from conmand.server.console_log import MAX_BACKLOG_BYTES, BacklogBudget, ConsoleLog
+from conmand.server.console_log import MAX_BACKLOG_BYTES, ConsoleLog
 from tests.fakes.loops import ManualLoop, run
 from tests.fakes.sinks import RecordingLog
 
@@ -156,8 +157,8 @@ def test_truncation_empties_a_file_and_leaves_a_device_alone(tmp_path: Path) -> 
     async def test(loop: ManualLoop) -> None:
         path = tmp_path / "n1.log"
         path.write_bytes(b"old")
-        for target in (path, Path("/dev/null")):
-            it = Log(loop, target)
+        for target, lock in ((path, True), (Path("/dev/null"), False)):  # that device's lock is everybody's
+            it = Log(loop, target, LogOptions(lock=lock))
             it.open(truncate=True)
             assert it.log.is_open
             assert it.complaints == []
@@ -212,7 +213,7 @@ def test_what_came_before_the_opening_follows_the_opening_line(tmp_path: Path) -
         assert dateless(tmp_path / "n1.log") == (
             b"\r\n<ConMan> Console [n1] log opened at DATE.\r\nearly words\r\nlate"
         )
-        assert it.budget.left_bytes == console_log.MAX_ALL_BACKLOGS_BYTES
+        assert it.budget.left_bytes == MAX_ALL_BACKLOGS_BYTES
         it.log.stop()
 
     run(test)
@@ -318,7 +319,7 @@ def test_a_full_disk_loses_nothing_that_fits_the_backlog(tmp_path: Path, monkeyp
         await loop.advance(4)
         assert (tmp_path / "n1.log").read_bytes()[size:] == b"".join(b"%08d\r\n" % number for number in range(100))
         assert it.complaints[1:] == ["Console [n1] log is written again, 0 bytes were lost"]
-        assert it.budget.left_bytes == console_log.MAX_ALL_BACKLOGS_BYTES
+        assert it.budget.left_bytes == MAX_ALL_BACKLOGS_BYTES
         assert loop.timers() == []
         it.log.stop()
 
@@ -362,7 +363,7 @@ def test_an_overflowing_backlog_is_kept_when_the_file_opens_at_last(tmp_path: Pa
             + b"a" * MAX_BACKLOG_BYTES
             + b"\r\n<ConMan> Console [n1] log lost 4 bytes here.\r\n"
         )
-        assert it.budget.left_bytes == console_log.MAX_ALL_BACKLOGS_BYTES
+        assert it.budget.left_bytes == MAX_ALL_BACKLOGS_BYTES
         it.log.stop()
 
     run(test)
@@ -378,7 +379,7 @@ def test_a_new_file_on_a_full_disk_begins_with_its_line_too(tmp_path: Path, monk
             it.log.write(b"more")
         await loop.advance(60)
         assert dateless(tmp_path / "n1.log") == (b"\r\n<ConMan> Console [n1] log opened at DATE.\r\nearly more")
-        assert it.budget.left_bytes == console_log.MAX_ALL_BACKLOGS_BYTES
+        assert it.budget.left_bytes == MAX_ALL_BACKLOGS_BYTES
         it.log.stop()
 
     run(test)
@@ -403,18 +404,25 @@ def test_all_backlogs_together_are_bounded(tmp_path: Path) -> None:
     run(test)
 
 
-@given(st.lists(st.tuples(st.sampled_from("wocfrt"), st.integers(1, 70)), max_size=30))
-def test_every_byte_is_in_the_file_or_counted_whatever_fails(steps: List[Tuple[str, int]]) -> None:
-    """Any order of output, openings, failures and repairs."""
+UNLIKE_NOTICES = bytes(range(256)).translate(bytes.maketrans(b"x\n", b"\x02\x03"))
+NOTICES = bytes(range(10, 127))
+OUTPUT = st.lists(st.sampled_from([b"x", b"x" * 15, b"\x01", b"\n"]), max_size=9)
+
+
+@given(st.lists(st.tuples(st.sampled_from("wwwnocfrt"), OUTPUT), max_size=30), st.booleans())
+def test_every_byte_of_the_device_is_in_the_file_or_waits_or_is_counted_whatever_fails(
+    steps: List[Tuple[str, List[bytes]]], processed: bool
+) -> None:
+    """Any order of output, notices, openings, failures and repairs."""
 
     async def test(loop: ManualLoop) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(console_log, "MAX_BACKLOG_BYTES", 50)
+            patch.setattr(console_log, "MAX_BACKLOG_BYTES", 150)
             written = bytearray()
             room = [0]
 
             def write(fd: int, piece: bytes) -> int:
-                if room[0] <= 0:
+                if room[0] <= 0 or fd < 0:  # no place for the daemon's own log
                     raise OSError(28, "No space left on device")
                 taken = bytes(piece[: room[0]])
                 room[0] -= len(taken)
@@ -423,33 +431,126 @@ def test_every_byte_is_in_the_file_or_counted_whatever_fails(steps: List[Tuple[s
 
             patch.setattr(console_log.os, "write", write)
             patch.setattr(console_log, "_write", write, raising=False)
-            it = Log(loop, "/dev/null", budget=BacklogBudget(200))
-            given_bytes = 0
-            for step, length in steps:
+            options = LogOptions(lock=False, sanitize=processed, timestamp=processed)
+            it = Log(loop, "/dev/null", options, budget=BacklogBudget(400))
+            given_bytes, told = 0, 0
+            for step, pieces in steps:
+                data = b"".join(pieces)
+                if not processed:
+                    data = data.translate(UNLIKE_NOTICES)
                 if step == "w":
-                    it.log.write(b"x" * length)
-                    given_bytes += length
+                    it.log.write(data)
+                    given_bytes += len(data)
+                elif step == "n":
+                    it.log.notice("TOLD")
+                    told += 1
                 elif step == "o":
                     it.open()
                 elif step == "c":
                     it.log.close_file()
                 elif step == "f":
-                    room[0] = length // 2
+                    room[0] = len(data)
                 elif step == "r":
                     room[0] = 10_000
                 else:
                     await loop.advance(100)
-            assert -30 * 80 <= it.budget.left_bytes <= 200  # lines of openings are kept in any case
+                assert it.log.bytes_read == given_bytes
+                assert it.log.bytes_logged + it.log.bytes_waiting + it.log.bytes_lost == given_bytes
+                assert min(it.log.bytes_logged, it.log.bytes_waiting, it.log.bytes_lost) >= 0
+            assert -30 * 90 <= it.budget.left_bytes <= 400  # lines of openings are kept in any case
             room[0] = 1_000_000
             it.open()
             await loop.advance(200)
-            marked = sum(map(int, re.findall(rb"log lost (\d+) bytes? here", bytes(written))))
-            kept = STAMP.sub(b"", re.sub(rb"\r\n<ConMan> [^\r]*\.\r\n", b"", bytes(written)))
-            assert it.budget.left_bytes == 200
-            assert kept.count(b"x") <= given_bytes
-            # Notices may be lost and counted as well.
-            assert kept.count(b"x") + marked >= given_bytes
+            assert it.budget.left_bytes == 400
+            assert it.log.bytes_waiting == 0
+            assert it.log.bytes_logged + it.log.bytes_lost == given_bytes
+            marks = re.findall(rb"log lost (\d+) bytes?(?: and (\d+) messages?)? here", bytes(written))
+            assert sum(int(lost) for lost, _messages in marks) == it.log.bytes_lost
+            assert sum(int(messages or 0) for _lost, messages in marks) + written.count(b"TOLD") == told
+            if not processed:
+                assert len(bytes(written).translate(None, NOTICES)) == it.log.bytes_logged
             it.log.stop()
+
+    run(test)
+
+
+@pytest.mark.parametrize("room", range(60))
+def test_a_cut_counts_only_bytes_that_are_whole_in_the_log(
+    room: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(loop: ManualLoop) -> None:
+        monkeypatch.setattr(console_log, "MAX_BACKLOG_BYTES", room)
+        it = Log(loop, tmp_path / "n1.log", LogOptions(sanitize=True, timestamp=True))
+        data = b"a\x01\x81\r\n\x01b"
+        it.log.write(data)
+        monkeypatch.undo()
+        it.open()
+        text = (tmp_path / "n1.log").read_bytes().partition(b".\r\n")[2].partition(b"\r\n<ConMan>")[0]
+        text = re.sub(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", b"", text)
+        whole = {
+            0: b"",
+            1: b"a",
+            2: b"a^A",
+            3: b"a^A~A",
+            5: b"a^A~A\r\n",
+            6: b"a^A~A\r\n^A",
+            7: b"a^A~A\r\n^Ab",
+        }
+        assert text == whole[it.log.bytes_logged]
+        assert it.log.bytes_logged + it.log.bytes_lost == len(data) == it.log.bytes_read
+        it.log.stop()
+
+    run(test)
+
+
+def test_messages_that_are_lost_are_marked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(loop: ManualLoop) -> None:
+        monkeypatch.setattr(console_log, "MAX_BACKLOG_BYTES", 20)
+        it = Log(loop, tmp_path / "n1.log")
+        it.log.write(b"a" * 19)
+        it.log.notice("Console [n1] joined by <u@h> at 01-02 03:04")
+        it.log.write(b"b")  # there were room, but what comes after a loss comes after its mark
+        it.open()
+        assert dateless(tmp_path / "n1.log").endswith(
+            b"a" * 19 + b"\r\n<ConMan> Console [n1] log lost 1 byte and 1 message here.\r\n"
+        )
+        assert it.log.bytes_lost == 1
+        it.log.stop()
+
+    run(test)
+
+
+def test_a_log_says_why_it_fails_and_what_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(loop: ManualLoop) -> None:
+        it = Log(loop, tmp_path / "n1.log")
+        it.open()
+        it.log.write(b"12")
+        assert (it.log.bytes_logged, it.log.bytes_waiting, it.log.complaint) == (2, 0, None)
+        with monkeypatch.context() as patch:
+            FullDisk(patch)
+            it.log.write(b"345")
+        assert (it.log.bytes_logged, it.log.bytes_waiting, it.log.bytes_lost) == (2, 3, 0)
+        assert it.log.complaint == f"Unable to write to [{tmp_path}/n1.log]: No space left on device"
+        await loop.advance(1)
+        assert (it.log.bytes_logged, it.log.bytes_waiting, it.log.complaint) == (5, 0, None)
+        it.log.stop()
+
+    run(test)
+
+
+def test_what_is_lost_at_the_end_is_said_in_the_daemons_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(loop: ManualLoop) -> None:
+        monkeypatch.setattr(console_log, "MAX_BACKLOG_BYTES", 3)
+        it = Log(loop, tmp_path / "n1.log")
+        it.open()
+        with monkeypatch.context() as patch:
+            FullDisk(patch)
+            it.log.write(b"12345")
+            it.log.stop()
+        assert it.complaints[-2:] == [
+            f"Destroying [{tmp_path}/n1.log] with 3 bytes of unwritten data",
+            "Console [n1] log lost 2 bytes at its end",
+        ]
 
     run(test)
 

@@ -51,6 +51,7 @@ def test_clients_are_listed_once_with_mode_and_idle_time() -> None:
             ("b", "B/C", 0.0),
         ]
         assert described["log"] is described["logged_bytes"] is described["last_line"] is None
+        assert described["device_bytes"] is described["log_complaint"] is None
         line = encode_status(site.consoles[0])
         assert line.endswith(b"}\n")
         assert line.isascii()

@@ -32,6 +32,8 @@ def test_the_wire_has_an_object_for_each_console(tmp_path: Path) -> None:
         assert (head, rest) == (b"OK OPTION=STATUS", b"")
         assert (u["console"], u["state"], u["kind"], u["last_line"]) == ("u", "up", "unix", "login:")
         assert u["logged_bytes"] >= len(b"boot\r\nlogin: ")
+        assert u["device_bytes"] == {"read": 13, "logged": 13, "waiting": 0, "lost": 0}
+        assert u["log_complaint"] is None
         assert u["retry_seconds"] is None
         assert [client["user"] + client["mode"] for client in u["clients"]] == ["watchR/O"]
         assert (gone["state"], gone["clients"]) == ("down", [])
