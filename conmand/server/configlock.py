@@ -1,20 +1,24 @@
 """Finding the daemon of a configuration, and being the only one: a POSIX read lock on the configuration file.
 
 The lock is the original's, so that either program's ``-k``, ``-q`` and ``-r`` find a daemon of the other. It is held by
-the process that took it and lost when that process closes *any* descriptor of the file: nothing else may open the
-configuration in a running daemon. Source: conmand(8), "config lock"; the mends are errata E5 to E7.
+the process that took it and lost when that process closes *any* descriptor of the file: nothing but ``LockedFile`` may
+open the configuration in a running daemon. Source: conmand(8), "config lock"; the mends are errata E5 to E7.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
 import random
+import stat
 import struct
+import threading
 import time
-from typing import List, Optional
+from typing import List, Optional, Set
 
-from conman.text import encode
+from conman.text import decode, encode
 from conmand.errors import FatalError, reason
 
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock of 64-bit Linux: type, whence, start, length, pid
@@ -22,12 +26,12 @@ _FLOCK = struct.Struct("@hhqqi4x")  # struct flock of 64-bit Linux: type, whence
 RACE_ATTEMPTS = 3
 
 
-def open_configuration(path: str) -> int:
-    """The descriptor of the configuration file. Raises ``FatalError``."""
+def open_configuration(path: str, *, shown: Optional[str] = None) -> int:
+    """The descriptor of the configuration file. Raises ``FatalError``, with the path as ``shown``."""
     try:
         return os.open(encode(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
-        raise FatalError(f'Unable to open "{path}": {reason(error)}') from error
+        raise FatalError(f'Unable to open "{shown or path}": {reason(error)}') from error
 
 
 def read_configuration(fd: int, path: str) -> bytes:
@@ -40,6 +44,72 @@ def read_configuration(fd: int, path: str) -> bytes:
             chunks.append(chunk)
     except OSError as error:
         raise FatalError(f'Unable to read "{path}": {reason(error)}') from error
+
+
+class LockedFile:
+    """The configuration of a running daemon: the file it was started with, or the one that has taken its place since.
+
+    Editors replace a file instead of changing it, and whoever looks for the daemon has only the new one to look at: so
+    the lock follows. Methods block, and may be called in any thread.
+    """
+
+    def __init__(self, fd: int, path: str, directory: str) -> None:
+        """``fd`` is open and locked, and is closed with this. A relative ``path`` starts at ``directory``."""
+        self._fd = fd
+        self._name = path
+        self._path = encode(path if path.startswith("/") else f"{directory}/{path}")
+        self._turn = threading.Lock()
+
+    def places(self) -> Set[str]:
+        """Where a new file may appear: the path, and what it is a link to."""
+        return {decode(os.path.abspath(self._path)), decode(os.path.realpath(self._path))}
+
+    def follow(self) -> Optional[str]:
+        """Lock the file that is at the path by now; returns a warning if some other program has locked it too.
+
+        Raises ``FatalError`` if that cannot be had; then the old one stays locked.
+        """
+        with self._turn:
+            return self._follow()
+
+    def read(self) -> bytes:
+        """The content of the file that is at the path by now, which is locked then. Raises ``FatalError``."""
+        with self._turn:
+            self._follow()
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            return read_configuration(self._fd, self._name)
+
+    def close(self) -> None:
+        with self._turn:
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                os.close(fd)
+
+    def _follow(self) -> Optional[str]:
+        if self._fd < 0:
+            raise FatalError(f'Unable to read "{self._name}": the daemon is stopping')
+        ours = os.fstat(self._fd)
+        # A descriptor of the same file would end the lock when it is closed: none is opened without need.
+        with contextlib.suppress(OSError):
+            if os.path.samestat(ours, os.stat(self._path)):
+                return None
+        fd = open_configuration(decode(self._path), shown=self._name)
+        try:
+            found = os.fstat(fd)
+            if os.path.samestat(ours, found):  # put back, between two looks
+                os.close(fd)
+                fd = -1
+                return lock_configuration(self._fd, self._name)
+            if stat.S_ISDIR(found.st_mode):
+                raise FatalError(f'Unable to read "{self._name}": {os.strerror(errno.EISDIR)}')
+            warning = lock_configuration(fd, self._name)
+        except BaseException:
+            if fd >= 0:
+                os.close(fd)
+            raise
+        self._fd, fd = fd, self._fd
+        os.close(fd)
+        return warning
 
 
 def lock_owner(fd: int) -> Optional[int]:

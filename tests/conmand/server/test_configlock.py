@@ -16,7 +16,13 @@ import pytest
 
 from conmand.errors import FatalError
 from conmand.server import configlock
-from conmand.server.configlock import lock_configuration, lock_owner, looks_like_daemon, open_configuration
+from conmand.server.configlock import (
+    LockedFile,
+    lock_configuration,
+    lock_owner,
+    looks_like_daemon,
+    open_configuration,
+)
 from tests.fakes.peers import original_conmand
 
 HOLDER = (
@@ -160,3 +166,103 @@ def test_the_original_finds_ours_and_refuses_to_start(config: Path) -> None:
         started = subprocess.run([original, "-F", "-c", str(config)], stderr=subprocess.PIPE, timeout=60)
         assert started.returncode == 1
         assert started.stderr.decode() == (f'ERROR:     Configuration "{config}" in use by pid {os.getpid()}\n')
+
+
+# The daemon's own file, and what takes its place.
+
+
+@contextmanager
+def locked_file(path: Path) -> Iterator[LockedFile]:
+    fd = open_configuration(str(path))
+    lock_configuration(fd, str(path))
+    file = LockedFile(fd, path.name, str(path.parent))
+    try:
+        yield file
+    finally:
+        file.close()
+
+
+def owner_as_others_see_it(path: Path) -> int:
+    """Who has ``path`` locked, 0 for nobody; asked by another process, since our own locks do not count for us."""
+    program = (
+        "import os, sys\nfrom conmand.server.configlock import lock_owner\n"
+        "print(lock_owner(os.open(sys.argv[1], os.O_RDONLY)) or 0)"
+    )
+    return int(subprocess.run([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, check=True).stdout)
+
+
+def test_the_file_is_read_again_under_its_lock(config: Path) -> None:
+    with locked_file(config) as file:
+        for text in (b"first\n", b"second\n", b""):
+            # By another process: closing it in this one would end the lock.
+            subprocess.run(["tee", str(config)], input=text, stdout=subprocess.DEVNULL, check=True)
+            assert file.read() == text
+            assert owner_as_others_see_it(config) == os.getpid()
+    assert owner_as_others_see_it(config) == 0
+
+
+def test_the_lock_follows_when_the_file_is_replaced(config: Path) -> None:
+    with locked_file(config) as file:
+        for number in range(3):
+            replacement = config.with_suffix(f".{number}")
+            replacement.write_text(f"# {number}\n")
+            backup = config.with_suffix(f".old{number}")
+            os.link(config, backup)
+            replacement.rename(config)
+            assert owner_as_others_see_it(config) == 0
+            assert file.follow() is None
+            assert owner_as_others_see_it(config) == os.getpid()
+            assert owner_as_others_see_it(backup) == 0
+            assert file.read() == b"# %d\n" % number
+
+
+def test_reading_finds_the_replacement_too(config: Path) -> None:
+    with locked_file(config) as file:
+        config.unlink()
+        config.write_text("new\n")
+        assert file.read() == b"new\n"
+        assert owner_as_others_see_it(config) == os.getpid()
+
+
+def test_a_file_that_cannot_take_its_place_leaves_the_old_one_locked(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = config.with_suffix(".kept")
+    os.link(config, kept)
+    with locked_file(config) as file:
+        config.unlink()
+        with pytest.raises(FatalError, match='^Unable to open "conman.conf": No such file or directory$'):
+            file.read()
+        config.mkdir()
+        with pytest.raises(FatalError, match='^Unable to read "conman.conf": Is a directory$'):
+            file.follow()
+        config.rmdir()
+        config.write_text("another's\n")
+        monkeypatch.setattr(configlock, "looks_like_daemon", lambda pid: True)
+        with holder(config) as pid:
+            with pytest.raises(FatalError, match=f'^Configuration "conman.conf" in use by pid {pid}$'):
+                file.follow()
+            assert owner_as_others_see_it(kept) == os.getpid()
+        assert file.read() == b"another's\n"
+
+
+def test_the_old_file_put_back_between_two_looks_is_locked_again(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with locked_file(config) as file:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "stat", lambda path: os.lstat("/"))
+            assert file.follow() is None
+        assert owner_as_others_see_it(config) == os.getpid()
+
+
+def test_a_link_may_be_replaced_at_both_its_ends(config: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.conf"
+    link.symlink_to(config)
+    with locked_file(link) as file:
+        assert file.places() == {str(link), str(config.resolve())}
+
+
+def test_a_file_that_is_closed_is_followed_no_more(config: Path) -> None:
+    with locked_file(config) as file:
+        file.close()
+        with pytest.raises(FatalError, match="the daemon is stopping$"):
+            file.read()
