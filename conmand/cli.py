@@ -11,6 +11,7 @@ from typing import List, Optional, Tuple
 
 from conman import __version__
 from conmand.config.model import DEFAULT_PORT, LogLevel
+from conmand.config.settings import DEFAULT_PATH as DEFAULT_SETTINGS
 from conmand.errors import FatalError
 from conmand.server.daemonlog import prefix
 
@@ -19,7 +20,7 @@ FEATURES = ("TCP-WRAPPERS", "PYTHON")
 """As the original names what it was built with; the last is ours. FREEIPMI comes before them, where its library is."""
 
 _SHORT_OPTIONS = "c:FhkLp:P:qrvVz"
-_LONG_OPTIONS = ["check="]
+_LONG_OPTIONS = ["check=", "settings="]
 
 HELP = f"""\
 Usage: %s [OPTIONS]
@@ -38,6 +39,8 @@ Usage: %s [OPTIONS]
   -z        Zero log files.
   --check FILE
             Check a configuration, print its problems and a summary, and exit.
+  --settings FILE
+            Specify conmand-py's own settings. [{DEFAULT_SETTINGS}]
 
 """
 
@@ -95,6 +98,7 @@ def _daemon(options: List[Tuple[str, str]], values: dict[str, str], port: Option
         pidfile=os.path.abspath(values["P"]) if values.get("P") else None,
         verbose="v" in values,
         truncate_logs="z" in values,
+        settings=os.path.abspath(values["--settings"]) if "--settings" in values else None,
     )
     actions = [_SIGNALS[letter] for letter, _value in options if letter in _SIGNALS]
     try:

@@ -6,7 +6,6 @@ is imported only when there is a file: without one, everything is as with the or
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
 import re
@@ -214,6 +213,8 @@ def _misplaced(config: Any, known: Dict[str, List[str]]) -> Iterator[Tuple[str, 
 
 
 def _meant(name: str, known: Any) -> str:
+    import difflib  # only for those who make mistakes
+
     near = difflib.get_close_matches(name.lower(), list(known), 1)
     return f"; did you mean {near[0]!r}?" if near else ""
 

@@ -12,6 +12,7 @@ import socket
 from typing import TYPE_CHECKING, Callable, List, Optional
 
 from conman import escapes
+from conman.address import joined
 from conmand.errors import reason
 from conmand.server import notices
 from conmand.server.daemonlog import DaemonLog
@@ -124,11 +125,11 @@ class Client:
     @property
     def label(self) -> str:
         """``USER@HOST:PORT`` with the short host name."""
-        return f"{self.user}@{self.host}:{self.port}"
+        return f"{self.user}@{joined(self.host, self.port)}"
 
     @property
     def full_label(self) -> str:
-        return f"{self.user}@{self.fqdn}:{self.port}"
+        return f"{self.user}@{joined(self.fqdn, self.port)}"
 
     @property
     def mode(self) -> str:

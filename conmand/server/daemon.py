@@ -7,7 +7,6 @@ import faulthandler
 import os
 import resource
 import signal
-import socket
 import traceback
 from typing import Any, Coroutine, Dict, Sequence
 
@@ -17,6 +16,7 @@ from conmand.config.native_scripts import serve_natively
 from conmand.server.answers import Answers
 from conmand.server.daemonlog import DaemonLog, open_log
 from conmand.server.listener import Listener
+from conmand.server.listening import ListeningSocket
 from conmand.server.matching import Matcher
 from conmand.server.pidfile import PidFile
 from conmand.server.process_setup import ServiceManager, release_signals
@@ -37,7 +37,7 @@ class Daemon:
         configuration: Configuration,
         options: SiteOptions,
         *,
-        listening: Sequence[socket.socket],
+        listening: Sequence[ListeningSocket],
         daemon_log: DaemonLog,
         pid_file: PidFile,
         service_manager: ServiceManager,

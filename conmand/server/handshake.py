@@ -13,6 +13,7 @@ import socket
 from typing import Awaitable, List, Optional, Sequence, TypeVar
 
 from conman import protocol
+from conman.address import joined
 from conman.protocol import ErrorCode, Request
 from conmand.errors import reason
 from conmand.server.daemonlog import DaemonLog
@@ -33,22 +34,28 @@ thousand peers with a MiB each would cost a GiB before any of them is known."""
 
 READ_BYTES = 65536
 
+UNKNOWN_USER = "unknown"
+"""Of a peer that has not said who it is."""
+
 T = TypeVar("T")
 
 
 class Peer:
-    """Who is at the other end. ``label`` is ``FQDN:PORT``."""
+    """Who is at the other end. ``user`` is the kernel's word for it, ``None`` where the peer's own has to do; ``port``
+    is the process id where there is no port."""
 
-    __slots__ = ("name", "address", "port")
+    __slots__ = ("name", "address", "port", "user")
 
-    def __init__(self, name: PeerName, address: str, port: int) -> None:
+    def __init__(self, name: PeerName, address: str, port: int, user: Optional[str] = None) -> None:
         self.name = name
         self.address = address
         self.port = port
+        self.user = user
 
     @property
     def label(self) -> str:
-        return f"{self.name.fqdn}:{self.port}"
+        """``FQDN:PORT``."""
+        return joined(self.name.fqdn, self.port)
 
 
 class Caller:
@@ -63,7 +70,7 @@ class Caller:
         daemon_log: DaemonLog,
         loop: asyncio.AbstractEventLoop,
         *,
-        user: str = "unknown",
+        user: str = UNKNOWN_USER,
         tty: Optional[str] = None,
     ) -> None:
         self.sock = sock
@@ -144,13 +151,22 @@ class Handshake:
         if not isinstance(greeting, protocol.GreetingReceived):
             return None
         await caller.send(protocol.encode_ok())
-        caller.user, caller.tty = greeting.greeting.user, greeting.greeting.tty
+        self._learn(greeting.greeting)
         event = await self._next("request")
         if isinstance(event, protocol.Failed):
             await caller.refuse(event.code, event.message)
         if not isinstance(event, protocol.RequestReceived):
             return None
         return Asked(event.request, event.rest)
+
+    def _learn(self, greeting: protocol.Greeting) -> None:
+        """Who it is; the kernel's word counts for more than the peer's own."""
+        caller = self._caller
+        caller.tty = greeting.tty
+        if caller.peer.user is None:
+            caller.user = greeting.user
+        elif caller.peer.user != greeting.user:
+            self._log.info(f'Client <{caller.label}> called itself "{greeting.user}"')
 
     async def _next(self, what: str) -> Optional[protocol.HandshakeEvent]:
         """The next thing the peer says, or ``None`` (logged) if it went away or took too long."""

@@ -10,35 +10,22 @@ import asyncio
 import errno
 import socket
 from functools import partial
-from typing import Dict, Optional, Sequence, Set, Tuple
+from typing import Dict, Optional, Sequence, Set
 
 from conmand.errors import reason
 from conmand.server import handshake, hosts_access
 from conmand.server.answers import Answers, Sessions
 from conmand.server.daemonlog import DaemonLog
-from conmand.server.handshake import ByteBudget, Caller, Handshake, Peer
-from conmand.server.resolver import NameResolver
+from conmand.server.handshake import UNKNOWN_USER, ByteBudget, Caller, Handshake, Peer
+from conmand.server.listening import ListeningSocket
+from conmand.server.peers import LOCAL_HOST, Origin, origin
+from conmand.server.resolver import NameResolver, PeerName
 
-BACKLOG = 1024
 ACCEPTS_PER_WAKEUP = 64
 PAUSE_SECONDS = 1.0
 """How long accepting rests when descriptors or memory are used up."""
 
-
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-
-
-def bind(port: int, *, loopback: bool) -> socket.socket:
-    """The listening socket, non-blocking and close-on-exec. Raises ``OSError`` if the port is taken."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1" if loopback else "0.0.0.0", port))
-        sock.listen(BACKLOG)
-    except OSError:
-        sock.close()
-        raise
-    return sock
 
 
 class Listener:
@@ -46,7 +33,7 @@ class Listener:
 
     def __init__(
         self,
-        listening: Sequence[socket.socket],
+        listening: Sequence[ListeningSocket],
         answers: Answers,
         sessions: Sessions,
         resolver: NameResolver,
@@ -79,16 +66,16 @@ class Listener:
         self._max_clients = max_clients
 
     def start(self) -> None:
-        for sock in self._listening:
-            self._loop.add_reader(sock.fileno(), partial(self._on_acceptable, sock))
+        for one in self._listening:
+            self._loop.add_reader(one.sock.fileno(), partial(self._on_acceptable, one.sock))
 
     async def stop(self) -> None:
         """Stop accepting, end the handshakes, close the sessions. Idempotent."""
         listening, self._listening = self._listening, []
-        for sock in listening:
-            self._loop.remove_reader(sock.fileno())
+        for one in listening:
+            self._loop.remove_reader(one.sock.fileno())
             try:
-                sock.close()
+                one.close()
             except OSError as error:
                 self._log.error(f"Unable to close listening socket: {error.strerror}")
         if self._paused is not None:
@@ -111,14 +98,20 @@ class Listener:
                 self._accept_failed(error)
                 return
             self._exhausted = False
+            try:
+                come_from = origin(sock, address)
+            except OSError as error:
+                self._log.warning(f"Unable to get address of remote peer: {reason(error)}")
+                sock.close()
+                continue
             if len(self._handshakes) + len(self._sessions) >= self._max_clients and not self._make_room():
                 self._log.notice(
-                    f"Refused connection from <{address[0]}:{address[1]}>: {self._max_clients} clients are connected"
+                    f"Refused connection from <{come_from.label}>: {self._max_clients} clients are connected"
                 )
                 sock.close()
                 continue
             sock.setblocking(False)
-            task = self._loop.create_task(self._serve(sock, address))
+            task = self._loop.create_task(self._serve(sock, come_from))
             self._handshakes[task] = None
             task.add_done_callback(self._handshakes.pop)
 
@@ -135,8 +128,8 @@ class Listener:
     def _accept_failed(self, error: OSError) -> None:
         if error.errno in _EXHAUSTED:
             # The waiting connection keeps the socket readable: without a pause this would be a busy loop.
-            for sock in self._listening:
-                self._loop.remove_reader(sock.fileno())
+            for one in self._listening:
+                self._loop.remove_reader(one.sock.fileno())
             self._paused = self._loop.call_later(PAUSE_SECONDS, self._resume)
             if self._exhausted:
                 return  # said already
@@ -149,38 +142,47 @@ class Listener:
 
     # One connection.
 
-    async def _serve(self, sock: socket.socket, address: Tuple[str, int]) -> None:
+    async def _serve(self, sock: socket.socket, come_from: Origin) -> None:
         started_session = False
         try:
-            started_session = await self._answer(sock, address)
+            started_session = await self._answer(sock, come_from)
         except asyncio.CancelledError:
             if asyncio.current_task() in self._dropped:
                 self._log.notice(
-                    f"Dropped connection from <{address[0]}:{address[1]}>: it made no request, and others wait"
+                    f"Dropped connection from <{come_from.label}>: it made no request, and others wait"
                 )
             raise
         except OSError as error:
-            self._log.notice(f"Unable to write to <{address[0]}:{address[1]}>: {reason(error)}")
+            self._log.notice(f"Unable to write to <{come_from.label}>: {reason(error)}")
         finally:
             if not started_session:
                 sock.close()
 
-    async def _answer(self, sock: socket.socket, address: Tuple[str, int]) -> bool:
+    async def _answer(self, sock: socket.socket, come_from: Origin) -> bool:
         """Returns whether ``sock`` has become a session's."""
-        if self._keepalive:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        name = await self._resolver.peer_name(address[0])
-        peer = Peer(name, address[0], address[1])
-        if self._tcpwrappers and not await self._admitted(sock, peer):
-            return False
-        caller = Caller(sock, peer, self._log, self._loop)
+        if come_from.address is None:
+            peer = await self._local_peer(come_from)
+        else:
+            if self._keepalive:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            name = await self._resolver.peer_name(come_from.address)
+            peer = Peer(name, come_from.address, come_from.port)
+            if self._tcpwrappers and not await self._admitted(sock, peer):
+                return False
+        caller = Caller(sock, peer, self._log, self._loop, user=peer.user or UNKNOWN_USER)
         incoming = Handshake(caller, self._log, self._loop, self._long_requests)
         try:
             asked = await incoming.request()
             return asked is not None and await self._answers.answer(caller, asked)
         finally:
             incoming.forget()
+
+    async def _local_peer(self, come_from: Origin) -> Peer:
+        """On a Unix socket; whom the file's mode lets in may come, hosts.allow speaks of hosts."""
+        assert come_from.uid is not None, "the kernel tells it with the process id"
+        user = await self._resolver.user_name(come_from.uid)
+        return Peer(PeerName(LOCAL_HOST, LOCAL_HOST), LOCAL_HOST, come_from.port, user)
 
     async def _admitted(self, sock: socket.socket, peer: Peer) -> bool:
         """Whether hosts.allow and hosts.deny let the peer in; the look-ups they need run in a thread."""

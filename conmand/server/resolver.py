@@ -1,4 +1,4 @@
-"""Names and addresses, looked up in threads: a name server that does not answer must not stop the consoles.
+"""Names of hosts and users, looked up in threads: a name server that does not answer must not stop the consoles.
 
 Threads stuck in a look-up are bounded in number, and waiting for one is bounded in time. Answers for peers are cached
 for a minute: an automation that queries a hundred times asks the name server once.
@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import pwd
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar
+
+from conmand.server.peers import without_mapping
 
 MAX_THREADS = 4
 """For consoles, and again for clients: telnet consoles whose names cannot be resolved must not make clients wait."""
@@ -40,6 +43,7 @@ class NameResolver:
         self._console_threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="names")
         self._client_threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="peer-names")
         self._peers: Dict[str, Tuple[float, PeerName]] = {}
+        self._users: Dict[int, Tuple[float, str]] = {}
 
     async def resolve(self, host: str, port: int) -> List[Tuple[int, Address]]:
         """The (address family, socket address) pairs of a host to connect to, IPv4 first. Raises ``OSError``."""
@@ -65,6 +69,21 @@ class NameResolver:
         self._peers[address] = (self._loop.time() + CACHE_SECONDS, name)
         return name
 
+    async def user_name(self, uid: int) -> str:
+        """The name of a local user; without an answer in time, or without a name, the number."""
+        known = self._users.get(uid)
+        if known is not None and known[0] > self._loop.time():
+            return known[1]
+        try:
+            look_up = self._in_thread(self._client_threads, pwd.getpwuid, uid)
+            name = (await asyncio.wait_for(look_up, REVERSE_SECONDS)).pw_name
+        except (asyncio.TimeoutError, OSError, KeyError):
+            name = str(uid)
+        if len(self._users) >= MAX_CACHED:
+            self._users.clear()
+        self._users[uid] = (self._loop.time() + CACHE_SECONDS, name)
+        return name
+
     def _in_thread(
         self, threads: ThreadPoolExecutor, look_up: Callable[..., T], *arguments: object
     ) -> asyncio.Future[T]:
@@ -76,12 +95,10 @@ class NameResolver:
     async def is_confirmed(self, fqdn: str, address: str) -> bool:
         """Whether the name leads back to the address: what libwrap asks before it believes a name."""
         try:
-            found = await asyncio.wait_for(
-                self._in_thread(self._client_threads, _forward, fqdn, 0), REVERSE_SECONDS
-            )
+            found = await asyncio.wait_for(self._in_thread(self._client_threads, _forward, fqdn, 0), REVERSE_SECONDS)
         except (asyncio.TimeoutError, OSError):
             return False
-        return any(socket_address[0] == address for _family, socket_address in found)
+        return any(without_mapping(socket_address[0]) == address for _family, socket_address in found)
 
     def close(self) -> None:
         self._console_threads.shutdown(wait=False)

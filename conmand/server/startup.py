@@ -10,7 +10,6 @@ import asyncio
 import faulthandler
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -20,11 +19,13 @@ from typing import List, Mapping, Optional, Sequence, TypedDict
 
 from conman import __version__
 from conman.text import decode
+from conmand.config import settings_file
 from conmand.config.errors import no_consoles_defined
 from conmand.config.grammar import parse_configuration
-from conmand.config.model import Configuration, LogLevel, ServerSettings
+from conmand.config.model import Configuration, LogLevel
+from conmand.config.settings import DaemonSettings
 from conmand.errors import FatalError, reason
-from conmand.server import configlock, listener, pidfile, process_setup
+from conmand.server import configlock, listening, pidfile, process_setup
 from conmand.server.daemon import Daemon, daemon_log_path
 from conmand.server.daemonlog import DaemonLog, format_line, open_log
 from conmand.server.site import SiteOptions
@@ -40,6 +41,7 @@ class StartOptions:
     pidfile: Optional[str] = None
     verbose: bool = False
     truncate_logs: bool = False
+    settings: Optional[str] = None  # our own settings file; None: the default one, which need not exist
 
 
 class DeviceScripts(TypedDict):
@@ -128,11 +130,14 @@ class _Startup:
         self._directory = decode(os.getcwdb())
         self._log = DaemonLog()
         self._pid_file = pidfile.PidFile(None)
+        self._listening: List[listening.ListeningSocket] = []
+        self._activated = listening.take_activated(os.environ)
         self._starter = process_setup.Starter() if options.foreground else process_setup.detach()
 
     def prepare(self) -> None:
         self._configuration = self._read_configuration()
         self._server = self._configuration.server
+        self._settings = self._read_settings()
         self._pid_file = pidfile.PidFile(self._server.pidfile)
         process_setup.hold_signals()
         self._warn(self._pid_file.write())
@@ -146,12 +151,16 @@ class _Startup:
         if self._options.verbose:
             sys.stderr.write(summary(self._configuration, self._options))
             sys.stderr.flush()
-        self._listening = _bind(self._server)
+        self._listening = listening.open_listening(
+            self._server, self._settings.listen, self._activated, warn=self._log.warning
+        )
         self._log.level = self._server.loglevel
         if not self._options.foreground:
             self._leave_terminal()
         self._log.notice(f"Starting ConMan daemon {__version__} (pid {os.getpid()})")
-        self._log.info(f"Listening on TCP port {self._listening.getsockname()[1]}")
+        for one in self._listening:
+            if one.announcement is not None:
+                self._log.info(one.announcement)
         if file_limit is not None:
             self._log.info(f"Open file limit set to {file_limit}")
         if not self._options.foreground:
@@ -160,6 +169,8 @@ class _Startup:
         self._starter.ready()
 
     def failed(self, error: FatalError) -> None:
+        for one in self._listening:
+            one.close()
         complaint = self._pid_file.remove()  # a daemon that never ran is not to be found (errata A6)
         self._warn(complaint)
         self._log.error(str(error))
@@ -170,8 +181,12 @@ class _Startup:
         faulthandler.enable(self._log.fileno() or 2, all_threads=False)
         daemon = Daemon(
             self._configuration,
-            SiteOptions(foreground=self._options.foreground, truncate_logs=self._options.truncate_logs),
-            listening=[self._listening],
+            SiteOptions(
+                foreground=self._options.foreground,
+                truncate_logs=self._options.truncate_logs,
+                settings=self._settings,
+            ),
+            listening=self._listening,
             daemon_log=self._log,
             pid_file=self._pid_file,
             service_manager=self._service_manager,
@@ -218,6 +233,14 @@ class _Startup:
             self._log.write(problem.level, str(problem))
         return configuration
 
+    def _read_settings(self) -> DaemonSettings:
+        try:
+            return settings_file.load(self._options.settings)
+        except settings_file.SettingsError as error:
+            for problem in error.problems:
+                self._log.error(str(problem))
+            raise FatalError(str(error)) from error
+
     def _warn(self, complaint: Optional[str]) -> None:
         if complaint is not None:
             self._log.warning(complaint)
@@ -242,13 +265,6 @@ class _Startup:
         except OSError as error:
             self._log.error(f'Unable to change directory to coredumpdir "{self._server.coredumpdir}": {reason(error)}')
             os.chdir("/")
-
-
-def _bind(server: ServerSettings) -> socket.socket:
-    try:
-        return listener.bind(server.port, loopback=server.loopback)
-    except OSError as error:
-        raise FatalError(f"Unable to bind to port {server.port}: {reason(error)}") from error
 
 
 def summary(configuration: Configuration, options: StartOptions) -> str:

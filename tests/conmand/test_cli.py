@@ -170,7 +170,7 @@ def test_any_command_line_is_understood_or_refused(arguments: List[str]) -> None
         with pytest.raises(getopt.GetoptError):
             getopt.gnu_getopt(arguments, cli._SHORT_OPTIONS, cli._LONG_OPTIONS)
     else:
-        assert all(name in "cFhkLpPqrvVz" or name == "--check" for name, _value in parsed)
+        assert all(name in "cFhkLpPqrvVz" or name in ("--check", "--settings") for name, _value in parsed)
 
 
 def test_the_module_can_be_run(tmp_path: Path) -> None:

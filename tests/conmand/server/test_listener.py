@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import socket
+from pathlib import Path
 from typing import Any, Awaitable, Callable, List, Optional, Sequence
 
 import pytest
 
 from conman.protocol import MAX_GREETING_BYTES
-from conmand.config.model import LogLevel
+from conmand.config.model import LogLevel, ServerSettings
+from conmand.config.settings import ListenSettings, UnixSocketSettings
 from conmand.server import handshake
 from conmand.server import listener as listener_module
 from conmand.server.answers import Answers
 from conmand.server.handshake import HANDSHAKE_SECONDS, REPLY_SECONDS
 from conmand.server.hosts_access import Decision
-from conmand.server.listener import PAUSE_SECONDS, Listener, bind
+from conmand.server.listener import PAUSE_SECONDS, Listener
+from conmand.server.listening import ListeningSocket, open_listening
 from conmand.server.matching import PatternError
 from conmand.server.resolver import PeerName
 from conmand.server.sessions import LocalSessions
@@ -30,7 +34,10 @@ HELLO = b"HELLO USER='bob' TTY='pts/3'\n"
 
 class NamesOfPeers:
     async def peer_name(self, address: str) -> PeerName:
-        return PeerName("host", "host.example.org")
+        return PeerName(address, address) if ":" in address else PeerName("host", "host.example.org")
+
+    async def user_name(self, uid: int) -> str:
+        return f"user{uid}"
 
     async def is_confirmed(self, fqdn: str, address: str) -> bool:
         return True
@@ -48,11 +55,15 @@ class Literal:
         return [name for name in self._names if not patterns or "*" in patterns or name in patterns]
 
 
+IPV4 = ListenSettings(addresses=(("127.0.0.1", None),))
+
+
 class Port:
-    def __init__(self, loop: ManualLoop, consoles: int = 2, **options: Any) -> None:
+    def __init__(self, loop: ManualLoop, consoles: int = 2, listen: ListenSettings = IPV4, **options: Any) -> None:
         self.loop = loop
         self.site = Site(loop, consoles)
-        self.listening = bind(0, loopback=True)
+        opened = open_listening(ServerSettings(port=0), listen, warn=self.site.daemon_log.warning)
+        self.listening = opened[0].sock
         self.address = self.listening.getsockname()
         settings = {"keepalive": True, "tcpwrappers": False, "max_clients": 10, **options}
         self.sessions = LocalSessions({console.name: console for console in self.site.consoles}, self.site.context)
@@ -62,7 +73,7 @@ class Port:
             self.site.daemon_log,
         )
         self.listener = Listener(
-            [self.listening],
+            opened,
             self.answers,
             self.sessions,
             NamesOfPeers(),  # type: ignore[arg-type]
@@ -78,7 +89,8 @@ class Port:
         return self.site.daemon_log.texts
 
     def connect(self) -> socket.socket:
-        peer = socket.create_connection(self.address)
+        peer = socket.socket(self.listening.family)
+        peer.connect(self.address)
         peer.setblocking(False)
         self.peers.append(peer)
         return peer
@@ -408,7 +420,7 @@ def test_without_descriptors_accepting_pauses_and_goes_on() -> None:
     async def test(port: Port) -> None:
         accept = port.listening.accept
         failing = Failing(port.listening, OSError(errno.EMFILE, "Too many open files"))
-        port.listener._listening = [failing]  # type: ignore[list-item]
+        port.listener._listening = [ListeningSocket(failing, None)]  # type: ignore[arg-type]
         port.listener.start()
         peer = port.connect()
         await settle()
@@ -512,13 +524,84 @@ def test_a_session_that_ends_is_forgotten() -> None:
     serving(test)
 
 
-def test_the_port_is_bound_where_configured_and_a_taken_one_is_an_error() -> None:
-    with bind(0, loopback=True) as sock:
-        host, port = sock.getsockname()
-        assert host == "127.0.0.1" and not sock.getblocking() and not sock.get_inheritable()
-        with pytest.raises(OSError) as caught:
-            bind(port, loopback=True)
-        assert caught.value.errno == errno.EADDRINUSE
+def test_an_ipv6_peer_without_a_name_is_its_address_in_brackets() -> None:
+    async def test(port: Port) -> None:
+        peer = await port.session(b"CONNECT CONSOLE='n1'\n")
+        label = f"<bob@[::1]:{peer.getsockname()[1]}>"
+        assert port.log == [f"Client {label} connected to [n1]"]
+        answer = await port.ask(b"CONNECT CONSOLE='n1'\n")
+        assert b"Console [n1] open R/W by <bob@::1> on pts/3 (idle 0s).\n" in answer
+
+    serving(test, listen=ListenSettings(addresses=(("::1", None),)))
+
+
+def test_every_socket_accepts(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+
+    async def test(port: Port) -> None:
+        addresses = [one.sock.getsockname() for one in port.listener._listening]
+        assert len(addresses) == 3
+        for port.address, family in zip(addresses, (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)):
+            with socket.socket(family) as peer:
+                peer.connect(port.address)
+                peer.setblocking(False)
+                await port.say(peer, HELLO + b"QUERY CONSOLE='n1'\n")
+                assert await port.rest(peer) == b"OK\nOK CONSOLE='n1'\n"
+        await port.listener.stop()
+        assert not os.path.exists(path)
+
+    serving(test, listen=ListenSettings(unix_socket=UnixSocketSettings(path)))
+
+
+def on_unix_socket(test: Callable[[Port], Awaitable[None]], directory: Path, **options: Any) -> None:
+    serving(test, listen=ListenSettings(tcp=False, unix_socket=UnixSocketSettings(str(directory / "s"))), **options)
+
+
+def test_on_a_unix_socket_the_kernel_says_who_it_is(tmp_path: Path) -> None:
+    me, label = f"user{os.getuid()}", f"user{os.getuid()}@localhost:{os.getpid()}"
+
+    async def test(port: Port) -> None:
+        await port.session(b"CONNECT CONSOLE='n1'\n")
+        assert port.log == [f'Client <{label}> called itself "bob"', f"Client <{label}> connected to [n1]"]
+        answer = await port.ask(b"CONNECT CONSOLE='n1'\n")
+        assert answer.endswith(f"Console [n1] open R/W by <{me}@localhost> on pts/3 (idle 0s).\n".encode())
+        assert port.log[-1] == f"Client <{label}> request failed: Found console already in use"
+
+    on_unix_socket(test, tmp_path)
+
+
+def test_a_user_that_tells_its_own_name_is_not_spoken_of(tmp_path: Path) -> None:
+    async def test(port: Port) -> None:
+        peer = port.connect()
+        await port.say(peer, f"HELLO USER='user{os.getuid()}'\nQUERY CONSOLE='n1'\n".encode())
+        assert await port.rest(peer) == b"OK\nOK CONSOLE='n1'\n"
+        assert port.log == [f"Client <user{os.getuid()}@localhost:{os.getpid()}> issued query"]
+
+    on_unix_socket(test, tmp_path)
+
+
+def test_the_kernels_user_is_named_before_the_greeting_is_understood(tmp_path: Path) -> None:
+    async def test(port: Port) -> None:
+        peer = port.connect()
+        await port.say(peer, b"HELLO\n")
+        await port.rest(peer)
+        assert port.log[0].startswith(f"Client <user{os.getuid()}@localhost:{os.getpid()}> request failed: ")
+        port.connect().close()
+        await port.site.daemon_log.until("Connection terminated")
+        assert port.log[-1] == f"Connection terminated by <localhost:{os.getpid()}>"
+
+    on_unix_socket(test, tmp_path)
+
+
+def test_hosts_access_is_not_asked_about_a_unix_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(*_arguments: object) -> Decision:
+        raise AssertionError("there is no host")
+
+    async def test(port: Port) -> None:
+        monkeypatch.setattr(listener_module.hosts_access, "check", check)
+        assert await port.ask(b"QUERY CONSOLE='n1'\n") == b"OK CONSOLE='n1'\n"
+
+    on_unix_socket(test, tmp_path, tcpwrappers=True)
 
 
 def test_waiting_is_bounded_by_the_loops_clock() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pwd
 import socket
 import threading
 from typing import Any, List
@@ -196,6 +197,80 @@ def test_without_threads_an_address_is_its_name_and_a_host_is_an_error(monkeypat
                 await names.resolve("ts1", 1)
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: [(socket.AF_INET, 1, 6, "", ("h", 1))])
         assert await names.resolve("ts1", 1) == [(socket.AF_INET, ("h", 1))]
+        names.close()
+
+    run(test)
+
+
+def test_a_user_has_a_name_or_a_number_and_is_asked_for_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: List[int] = []
+
+    def look_up(uid: int) -> Any:
+        asked.append(uid)
+        if uid == 4242:
+            raise KeyError("no such user")
+        return pwd.struct_passwd(("alice", "x", uid, uid, "", "/", "/bin/sh"))
+
+    async def test(loop: ManualLoop) -> None:
+        monkeypatch.setattr(pwd, "getpwuid", look_up)
+        names = NameResolver(loop)
+        for _ in range(2):
+            assert await names.user_name(1000) == "alice"
+            assert await names.user_name(4242) == "4242"
+        assert asked == [1000, 4242]
+        await loop.advance(CACHE_SECONDS)
+        await names.user_name(1000)
+        assert len(asked) == 3
+        names.close()
+
+    run(test)
+
+
+def test_a_directory_of_users_that_does_not_answer_is_waited_for_in_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(loop: ManualLoop) -> None:
+        release, asked = threading.Event(), asyncio.Queue()  # type: ignore[var-annotated]
+
+        def hang(_uid: int) -> None:
+            loop.call_soon_threadsafe(asked.put_nowait, None)
+            release.wait()
+            raise KeyError("too late")
+
+        monkeypatch.setattr(pwd, "getpwuid", hang)
+        names = NameResolver(loop)
+        name = loop.create_task(names.user_name(1000))
+        await asked.get()
+        await loop.advance(REVERSE_SECONDS)
+        assert await name == "1000"
+        release.set()
+        names.close()
+        names._client_threads.shutdown()
+
+    run(test)
+
+
+@pytest.mark.parametrize("address", ["::1", "2001:db8::1"])
+def test_an_ipv6_peer_has_a_name_too(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forward(_host: str, port: int, **_options: object) -> List[Any]:
+        return [(socket.AF_INET6, 1, 6, "", (f"{address}%lo", port, 0, 1))]
+
+    async def test(loop: ManualLoop) -> None:
+        monkeypatch.setattr(socket, "getnameinfo", lambda asked, flags: (f"node1.{asked[0]}.org", "0"))
+        monkeypatch.setattr(socket, "getaddrinfo", forward)
+        names = NameResolver(loop)
+        assert await names.peer_name(address) == PeerName("node1", f"node1.{address}.org")
+        assert await names.is_confirmed("node1", address)
+        names.close()
+
+    run(test)
+
+
+def test_a_name_with_only_ipv6_has_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(socket.AF_INET6, 1, 6, "", ("2001:db8::1", 2001, 0, 0))]
+
+    async def test(loop: ManualLoop) -> None:
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_arguments, **_options: found)
+        names = NameResolver(loop)
+        assert await names.resolve("ts6", 2001) == [(socket.AF_INET6, ("2001:db8::1", 2001, 0, 0))]
         names.close()
 
     run(test)
