@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,29 @@ def test_file_readable_by_others_is_used_with_a_warning(tmp_path: Path) -> None:
 def test_directory_in_its_place_is_reported(tmp_path: Path) -> None:
     (warning,) = read(str(tmp_path)).warnings
     assert warning == f"cannot read {tmp_path}: {os.strerror(21)}; going on without passwords"
+
+
+def test_warnings_are_those_of_one_look_up() -> None:
+    passwords = PasswordFile(b"n1:admin:pw\nn(:admin:x\nn2:admin:pw", "pswd", ("readable",))
+    passwords.look_up(b"n2")
+    assert len(passwords.warnings) == 2
+    passwords.look_up(b"n1")
+    assert passwords.warnings == ["readable"]
+
+
+_FIELD = st.text("a1.-", max_size=4) | st.sampled_from(["", "a*", "a|1", "[a1].", "(a"])
+
+
+@given(st.lists(_FIELD, max_size=8), st.text("a1.-", max_size=4))
+def test_index_finds_the_record_that_each_by_itself_would(fields: list[str], host: str) -> None:
+    lines = [f"{field}:u:{number}" for number, field in enumerate(fields)]
+    found = PasswordFile("\n".join(lines).encode()).look_up(host.encode(), b"u")
+    alone = [PasswordFile(line.encode()).look_up(host.encode(), b"u") for line in lines]
+    expected = next((each for each in alone if each is not None), None)
+    assert (found and found.password) == (expected and expected.password)
+    for field, each in zip(fields, alone):
+        if field and not set(field) - set("a1.-"):
+            assert (each is not None) == (re.match(field + r"\Z", host) is not None)
 
 
 _NAME = st.from_regex(rb"[a-z0-9_.-]{1,12}", fullmatch=True)
