@@ -4,7 +4,8 @@ The waiting is pexpect's (4.8 works on Python 3.9 and 3.10, 4.9 is needed from 3
 the dialogue, whose rules are expect's and not pexpect's, decides. What comes out is a descriptor, a pid and a
 :mod:`session <conman_exec.sessions>`, which says what a break is and guards the keys.
 
-Serial ports and ``relay = no`` are for programs: a daemon opens its ports itself, and is the relay.
+What belongs to the whole process, waiting for children and looking names up, is the caller's to do: its
+:class:`Keeper`. Serial ports and ``relay = no`` are for programs: a daemon opens its ports itself, and is the relay.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import re
 import signal
 from dataclasses import dataclass
+from typing import Protocol
 
 import pexpect
 from pexpect import fdpexpect
@@ -28,8 +30,6 @@ _ANYTHING = re.compile(rb".+", re.DOTALL)
 # Between looks at a tool that was told to end; and after how many it is killed, if it has a terminal.
 _REAP_SECONDS = 0.02
 _REAPS_BEFORE_KILL = 50
-
-_reapers: set[asyncio.Task[None]] = set()
 
 
 class LoginFailed(Exception):
@@ -47,21 +47,39 @@ class LoginFailed(Exception):
 class OpenSession:
     """An open session. The descriptor is non-blocking and the caller's to close; so is the process's end to await.
 
-    ``pid`` is 0 where there is no process. ``codec`` is for the descriptor's bytes where they are telnet. Output that
-    the device gave during the login is already in ``session``.
+    ``pid`` is 0 where there is no process, ``on_terminal`` whether it has a terminal instead of a socket. ``codec`` is
+    for the descriptor's bytes where they are telnet. Output that the device gave during the login is already in
+    ``session``.
     """
 
     descriptor: int
     pid: int
+    on_terminal: bool
     tool: str
     session: Session
     codec: TelnetCodec | None
     notice: str
 
 
-async def open_session(conversation: Dialogue, path: str = "") -> OpenSession:
-    """Log in; ``path`` is where tools are searched. Raises :class:`LoginFailed`; when cancelled, nothing is left."""
-    login = _Login(conversation, path)
+class Keeper(Protocol):
+    """What a login leaves to whoever runs it."""
+
+    def started(self, pid: int) -> None:
+        """A tool has been started: wait(2) for it from now on. 0: no tool, but a connection is about to be made."""
+
+    def dropped(self, tool: tools.Tool) -> None:
+        """The login has closed its side of a tool, which is to end by that, or to be ended."""
+
+    async def connect(self, wanted: Connect, seconds: float) -> tuple[tools.Tool | None, bytes]:
+        """As :func:`conman_exec.tools.connect`, without blocking."""
+
+
+async def open_session(conversation: Dialogue, path: str = "", keeper: Keeper | None = None) -> OpenSession:
+    """Log in; ``path`` is where tools are searched. Raises :class:`LoginFailed`; when cancelled, nothing is left.
+
+    Without a ``keeper`` the tools that the login drops are waited for here, and the last one by the caller.
+    """
+    login = _Login(conversation, path, keeper or _OwnKeeper())
     try:
         opened = await login.run()
     except tools.ToolError as error:
@@ -73,12 +91,13 @@ async def open_session(conversation: Dialogue, path: str = "") -> OpenSession:
     assert login.tool is not None
     session = KINDS[opened.kind](*opened.options)
     session.output(opened.output, asyncio.get_running_loop().time())
-    return OpenSession(login.tool.descriptor, login.tool.pid, opened.tool, session, login.tool.codec, opened.notice)
+    tool = login.tool
+    return OpenSession(tool.descriptor, tool.pid, tool.on_terminal, opened.tool, session, tool.codec, opened.notice)
 
 
 class _Login:
-    def __init__(self, conversation: Dialogue, path: str) -> None:
-        self.dialogue, self.path = conversation, path
+    def __init__(self, conversation: Dialogue, path: str, keeper: Keeper) -> None:
+        self.dialogue, self.path, self._keeper = conversation, path, keeper
         self.tool: tools.Tool | None = None
         self.is_open = False
         self._watched: fdpexpect.fdspawn[bytes] | None = None
@@ -110,20 +129,17 @@ class _Login:
         self.drop_tool()
         loop = asyncio.get_running_loop()
         if isinstance(event, Run):
-            self._watch(tools.start(event, self.path))
-            return
-        left = (self.dialogue.deadline() or loop.time()) - loop.time()
-        # In a thread: names are looked up, which may take as long as it likes.
-        connecting = loop.run_in_executor(None, tools.connect, event, left)
-        try:
-            tool, words = await asyncio.shield(connecting)
-        except asyncio.CancelledError:
-            connecting.add_done_callback(_close_connection)
-            raise
-        if tool is not None:
+            tool = tools.start(event, self.path)
             self._watch(tool)
+            self._keeper.started(tool.pid)
+            return
+        self._keeper.started(0)
+        left = (self.dialogue.deadline() or loop.time()) - loop.time()
+        connected, words = await self._keeper.connect(event, left)
+        if connected is not None:
+            self._watch(connected)
         self.dialogue.receive(words, loop.time())
-        if tool is None:
+        if connected is None:
             self.dialogue.receive_eof(loop.time())
 
     def _watch(self, tool: tools.Tool) -> None:
@@ -179,12 +195,32 @@ class _Login:
         tool, self.tool = self.tool, None
         if tool is None:
             return
-        on_terminal = os.isatty(tool.descriptor)
         os.close(tool.descriptor)
         if tool.pid:
-            reaper = asyncio.get_running_loop().create_task(_reap(tool.pid, on_terminal))
-            _reapers.add(reaper)
-            reaper.add_done_callback(_reapers.discard)
+            self._keeper.dropped(tool)
+
+
+class _OwnKeeper:
+    """For a caller that has nothing of the kind."""
+
+    _reapers: set[asyncio.Task[None]] = set()
+
+    def started(self, pid: int) -> None:
+        pass
+
+    def dropped(self, tool: tools.Tool) -> None:
+        reaper = asyncio.get_running_loop().create_task(_reap(tool.pid, tool.on_terminal))
+        self._reapers.add(reaper)
+        reaper.add_done_callback(self._reapers.discard)
+
+    async def connect(self, wanted: Connect, seconds: float) -> tuple[tools.Tool | None, bytes]:
+        # In a thread: names are looked up, which may take as long as it likes.
+        connecting = asyncio.get_running_loop().run_in_executor(None, tools.connect, wanted, seconds)
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            connecting.add_done_callback(_close_connection)
+            raise
 
 
 async def _reap(pid: int, on_terminal: bool) -> None:

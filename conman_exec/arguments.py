@@ -10,9 +10,12 @@ import os
 
 from conman.text import decode, encode
 from conman_exec import settings
-from conman_exec.record import Record
+from conman_exec.record import TYPE_CHECKING, Record
 from conman_exec.secret import Secret
 from conman_exec.settings import Settings
+
+if TYPE_CHECKING:
+    from conman_exec.pswd import PasswordFile
 
 _MISSING = {
     "host": "Unspecified hostname.",
@@ -72,11 +75,24 @@ class Invocation(Record):
     warnings: tuple[str, ...] = ()
 
 
-def parse(script: str, form: Arguments, argv: list[str]) -> Invocation:
+class Files:
+    """Where settings and passwords come from. A daemon, which starts many scripts, keeps what it has read."""
+
+    def settings(self, script: str, path: str | None) -> Settings:
+        return settings.load(script, path)
+
+    def passwords(self, path: str) -> PasswordFile:
+        from conman_exec import pswd  # with its expressions, only where they are needed
+
+        return pswd.read(path)
+
+
+def parse(script: str, form: Arguments, argv: list[str], files: Files | None = None) -> Invocation:
     """What ``argv`` (program name first, as the system gave it) asks for.
 
     Raises :class:`UsageError`, also for a wrong settings file.
     """
+    files = files or Files()
     words = [decode(os.fsencode(word)) for word in argv]
     program, given = os.path.basename(words[0]), words[1:]
     path = None
@@ -85,7 +101,7 @@ def parse(script: str, form: Arguments, argv: list[str]) -> Invocation:
     if not given:
         raise UsageError(f"Usage: {program} {form.usage()}")
     try:
-        chosen = settings.load(script, path)
+        chosen = files.settings(script, path)
     except settings.SettingsError as error:
         raise UsageError(f"Error: {error}.") from error
     values = dict(zip(form.names, given))
@@ -98,7 +114,7 @@ def parse(script: str, form: Arguments, argv: list[str]) -> Invocation:
     for name in form.settings:
         if values.get(name):
             chosen = _override(chosen, name, values[name])
-    return _with_login(form, values, chosen)
+    return _with_login(form, values, chosen, files)
 
 
 def _override(chosen: Settings, name: str, value: str) -> Settings:
@@ -108,7 +124,7 @@ def _override(chosen: Settings, name: str, value: str) -> Settings:
         raise UsageError(f"Error: Invalid {name} '{value}': {error}.") from error
 
 
-def _with_login(form: Arguments, values: dict[str, str], chosen: Settings) -> Invocation:
+def _with_login(form: Arguments, values: dict[str, str], chosen: Settings, files: Files) -> Invocation:
     user = values.get("user") if "user" in values else (chosen.user or None)
     place = Target(values.get("host", ""), values.get("port", ""), values.get("blade", ""))
     if user is None and form.login_optional and not getattr(chosen, "login", False):
@@ -117,9 +133,7 @@ def _with_login(form: Arguments, values: dict[str, str], chosen: Settings) -> In
         kg = Secret(encode(values["keyg"])) if values.get("keyg") else None
         assert user is not None  # it stands before the password
         return Invocation(place._replace(user=user, password=Secret(encode(values["pswd"])), kg=kg), chosen)
-    from conman_exec import pswd  # with its expressions, only where they are needed
-
-    file = pswd.read(chosen.password_file)
+    file = files.passwords(chosen.password_file)
     found = file.look_up(encode(values["host"]), None if user is None else encode(user))
     if user is None and found is None:
         raise UsageError(f"Error: {_MISSING['user']}")

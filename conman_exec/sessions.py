@@ -76,9 +76,18 @@ class Session:
     def send_break(self) -> None:
         self._tool.append(self.break_keys)
 
+    def release(self, now: float) -> None:
+        """Let go of keys that are kept to be sent later, as far as they may be sent now.
+
+        To be called after :meth:`type` and :meth:`send_break` by who calls those instead of :meth:`keys`.
+        """
+
     def waiting(self) -> int:
         """How many bytes of keys are kept to be sent later."""
         return 0
+
+    def forget_waiting(self, count: int) -> None:
+        """Drop the oldest ``count`` of them."""
 
     def output(self, data: bytes, now: float) -> None:
         """Bytes from the device."""
@@ -162,9 +171,12 @@ class UnguardedIpmiconsole(Session):
     def waiting(self) -> int:
         return len(self._waiting)
 
+    def forget_waiting(self, count: int) -> None:
+        self._waiting = self._waiting[count:]
+
     def keys(self, data: bytes, now: float) -> None:
         super().keys(data, now)
-        self._release(now)
+        self.release(now)
 
     def type(self, data: bytes) -> None:
         self._waiting += data
@@ -178,9 +190,9 @@ class UnguardedIpmiconsole(Session):
 
     def expire(self, now: float) -> None:
         super().expire(now)
-        self._release(now)
+        self.release(now)
 
-    def _release(self, now: float) -> None:
+    def release(self, now: float) -> None:
         earned = (now - self._credit_time) * PACED_BYTES_PER_SECOND
         self._credit, self._credit_time = min(self._credit + earned, PACED_BURST_BYTES), now
         count = min(int(self._credit), len(self._waiting))

@@ -31,8 +31,10 @@ class ToolError(Exception):
 class Tool:
     """What the login is talking to: a descriptor of ours, non-blocking, and the process behind it (0: none)."""
 
-    def __init__(self, descriptor: int, pid: int = 0, codec: TelnetCodec | None = None) -> None:
-        self.descriptor, self.pid, self.codec = descriptor, pid, codec
+    def __init__(
+        self, descriptor: int, pid: int = 0, codec: TelnetCodec | None = None, on_terminal: bool = False
+    ) -> None:
+        self.descriptor, self.pid, self.codec, self.on_terminal = descriptor, pid, codec, on_terminal
 
 
 def find(name: str, path: str) -> str:
@@ -96,7 +98,7 @@ def start(run: Run, path: str) -> Tool:
             setsigdef=defaults,
         )
         os.set_blocking(ours, False)
-        return Tool(ours, pid)
+        return Tool(ours, pid, None, run.terminal)
     except (OSError, ValueError) as error:
         if ours >= 0:
             os.close(ours)

@@ -7,6 +7,7 @@ from typing import Optional
 
 import pytest
 
+from conman_exec import tools
 from conman_exec.aio import LoginFailed, OpenSession, open_session
 from conman_exec.arguments import Target
 from conman_exec.cyclades_telnet_exp import LineDialogue
@@ -103,6 +104,41 @@ def test_cancelled_login_leaves_nothing() -> None:
             await asyncio.sleep(0.01)
 
     asyncio.run(cancel())
+
+
+class RecordingKeeper:
+    """Lets the tools be, and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.pids: list[int] = []
+        self.left: list[tools.Tool] = []
+
+    def started(self, pid: int) -> None:
+        self.pids.append(pid)
+
+    def dropped(self, tool: tools.Tool) -> None:
+        self.left.append(tool)
+
+    async def connect(self, wanted: Connect, seconds: float) -> tuple[Optional[tools.Tool], bytes]:
+        return None, f"telnet: {wanted.host} {wanted.port} {seconds:.0f}\r\n".encode()
+
+
+def test_keeper_is_told_of_every_tool_and_waits_for_it() -> None:
+    keeper = RecordingKeeper()
+    target = TARGET._replace(host="printf next; exec cat")
+    session = asyncio.run(open_session(Shell(target, Settings("hp_ilo", {})), PATH, keeper))
+    assert keeper.pids == [keeper.left[0].pid, session.pid]
+    assert not session.on_terminal
+    os.waitpid(keeper.pids[0], 0)
+    end(session)
+
+
+def test_keeper_makes_the_connections() -> None:
+    keeper = RecordingKeeper()
+    dialogue = LineDialogue(TARGET, Settings("cyclades_telnet", {"timeout": 7.0}))
+    with pytest.raises(LoginFailed, match="h 1 7."):
+        asyncio.run(open_session(dialogue, PATH, keeper))
+    assert keeper.pids == [0]
 
 
 def answer(line: bytes) -> Optional[bytes]:
