@@ -1,4 +1,5 @@
-"""The one place that starts programs and reaps them: process consoles, reset commands, pattern matching.
+"""The one place that starts programs and reaps them: process consoles, reset commands, pattern matching. Only the
+tools of device scripts are started elsewhere (``conman_exec.tools``), and handed over at once.
 
 Every child is the leader of its own session, so that it can be signalled together with all that it started and never
 gets the daemon's own signals. Nothing else in the daemon may call wait(2).
@@ -24,7 +25,7 @@ CHILD_UMASK = 0o022
 class _Child:
     __slots__ = ("process", "on_exit")
 
-    def __init__(self, process: subprocess.Popen[bytes], on_exit: Optional[ExitCallback]) -> None:
+    def __init__(self, process: Optional[subprocess.Popen[bytes]], on_exit: Optional[ExitCallback]) -> None:
         self.process = process
         self.on_exit = on_exit
 
@@ -73,6 +74,10 @@ class ChildReaper:
         self._children[process.pid] = _Child(process, on_exit)
         return process.pid
 
+    def adopt(self, pid: int, on_exit: Optional[ExitCallback] = None) -> None:
+        """Reap ``pid`` too, which was started otherwise, as the leader of a session, in this very turn of the loop."""
+        self._children[pid] = _Child(None, on_exit)
+
     def kill(self, pid: int, signal_number: int) -> None:
         """Signal the child and all of its group, also what outlived the child itself."""
         if pid not in self._children and _exists(pid):
@@ -103,7 +108,8 @@ class ChildReaper:
             if child is None:
                 continue  # inherited from whoever executed us
             code = os.waitstatus_to_exitcode(status)
-            child.process.returncode = code  # tells subprocess not to wait for it
+            if child.process is not None:
+                child.process.returncode = code  # tells subprocess not to wait for it
             if child.on_exit is not None:
                 child.on_exit(code)
             if self._exited is not None and not self._exited.done():

@@ -51,6 +51,19 @@ def test_the_end_of_a_child_is_told_with_its_code(command: str, code: int) -> No
     with_reaper(test)
 
 
+def test_a_child_that_was_started_otherwise_is_adopted() -> None:
+    async def test(loop: ManualLoop, children: ChildReaper) -> None:
+        ended = loop.create_future()
+        pid = os.posix_spawn("/bin/sleep", ["sleep", "1000"], os.environ, setsid=True)
+        children.adopt(pid, ended.set_result)
+        assert children.is_running(pid)
+        children.kill(pid, signal.SIGTERM)
+        assert await ended == -15
+        assert children.pids() == []
+
+    with_reaper(test)
+
+
 def test_children_that_end_together_are_all_reaped() -> None:
     async def test(loop: ManualLoop, children: ChildReaper) -> None:
         codes: List[int] = []
