@@ -7,7 +7,9 @@ Beyond ConMan, ``pty:PROGRAM`` and ``pty: PROGRAM`` run a program on a pseudo-te
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 import stat
 from dataclasses import dataclass, field, replace
 from typing import Callable, Mapping, Optional, Sequence, Tuple
@@ -29,6 +31,7 @@ from conmand.config.model import (
 from conmand.config.options import ipmi_options, serial_options, test_options
 
 MAX_PORT = 65535
+_BRACKETED = re.compile(r"\[([^\]]*)\]:([0-9]+)")
 MAX_SOCKET_PATH_BYTES = 107  # sun_path of unix(7) holds 108, with its NUL
 
 
@@ -99,17 +102,30 @@ def _unix_socket(name: str, words: Sequence[str], context: DeviceContext) -> Opt
 
 
 def _telnet(name: str, words: Sequence[str], context: DeviceContext) -> Optional[Device]:
-    """``HOST:PORT``, even where the host reads like another device's prefix: ``ipmi:623``."""
-    host, colon, digits = words[0].partition(":")
+    """``HOST:PORT``, even where the host reads like another device's prefix: ``ipmi:623``. Ours: ``[ADDRESS]:PORT``."""
+    bracketed = _BRACKETED.fullmatch(words[0])
+    host, digits = bracketed.groups() if bracketed else words[0].partition(":")[::2]
     if not (digits.isascii() and digits.isdigit()):
         return None
     _refuse_more_words(name, words)
     if not host:
         raise DeviceError(f'console [{name}] specifies no hostname in "{words[0]}"')
+    if bracketed and not _is_ipv6(host):
+        raise DeviceError(f'console [{name}] specifies invalid IPv6 address in "{words[0]}"')
     port = int(digits)
     if not 0 < port <= MAX_PORT:
         raise DeviceError(f'console [{name}] specifies invalid port "{port}"')
     return TelnetDevice(host, port, context.keepalive)
+
+
+def _is_ipv6(text: str) -> bool:
+    """Also with the interface of a link-local address: ``fe80::1%eth0``."""
+    address, percent, interface = text.partition("%")
+    try:
+        ipaddress.IPv6Address(address)
+    except ValueError:
+        return False
+    return bool(interface) or not percent
 
 
 def _serial(name: str, words: Sequence[str], context: DeviceContext) -> Optional[Device]:

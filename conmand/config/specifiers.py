@@ -11,6 +11,7 @@ import re
 import time
 from typing import Callable, Dict, NamedTuple, Optional
 
+from conman.address import joined
 from conman.text import encode
 from conmand.config.errors import ExpansionTooLong
 from conmand.config.model import Device, SerialDevice, TelnetDevice, UnixDevice
@@ -40,7 +41,7 @@ def device_text(device: Device) -> str:
     if isinstance(device, (SerialDevice, UnixDevice)):
         return os.path.basename(device.path)
     if isinstance(device, TelnetDevice):
-        return f"{device.host}:{device.port}"
+        return joined(device.host, device.port)
     return ""
 
 

@@ -7,6 +7,7 @@ import os
 import socket
 from typing import Callable, Optional
 
+from conman.address import joined
 from conmand.config.model import ConsoleSettings, LogLevel, TelnetDevice
 from conmand.consoles.base import DescriptorConsole, Services, Sink, State
 from conmand.proto import telnet
@@ -39,7 +40,7 @@ class TelnetConsole(DescriptorConsole):
 
     @property
     def label(self) -> str:
-        return f"<{self._device.host}:{self._device.port}>"
+        return f"<{joined(self._device.host, self._device.port)}>"
 
     def stop(self) -> None:
         if self._attempt is not None:
@@ -78,7 +79,11 @@ class TelnetConsole(DescriptorConsole):
         loop = self.services.loop
         failure: Optional[OSError] = None
         for family, address in await self.services.resolver.resolve(self._device.host, self._device.port):
-            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            try:
+                sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            except OSError as error:  # the machine has no such family
+                failure = failure or error
+                continue
             try:
                 await loop.sock_connect(sock, address)
             except OSError as error:

@@ -60,6 +60,12 @@ CONTEXT = DeviceContext(cwd="/w")
         ("ipmi:623", TelnetDevice("ipmi", 623)),
         ("test:1", TelnetDevice("test", 1)),
         ("pty:1", TelnetDevice("pty", 1)),
+        ("[::1]:2001", TelnetDevice("::1", 2001)),
+        ("[fe80::1%eth0]:2001", TelnetDevice("fe80::1%eth0", 2001)),
+        ("[::ffff:192.0.2.1]:2001", TelnetDevice("::ffff:192.0.2.1", 2001)),
+        ("ipmi:[::1]:623", IpmiDevice("[::1]:623")),
+        ("ipmi:[::1]", IpmiDevice("[::1]")),
+        ("ipmi:2001:db8::1", IpmiDevice("2001:db8::1")),
         ("ipmi:bmc", IpmiDevice("bmc")),
         ("IPMI:bmc:623", IpmiDevice("bmc:623")),
         ("test:", TestDevice()),
@@ -71,7 +77,7 @@ def test_first_word_tells_the_type(word: str, device: Device) -> None:
     assert recognized([word], CONTEXT) == device
 
 
-@pytest.mark.parametrize("word", ["", "unix:", "ipmi:", "test:x", "ts1:", "ts1:22x", "ts1:22:23", "ts1:+22", "ts1:٣",
+@pytest.mark.parametrize("word", ["", "unix:", "ipmi:", "test:x", "ts1:", "ts1:22x", "ts1:22:23", "ts1:+22", "ts1:٣", "::1:2001", "[::1]", "[::1]2001", "[::1]:", "[::1]:x",
                                   "no-such-program", "/dev", "pty:", "pty:no-such-program", "pty:/dev"])  # fmt: skip
 def test_unrecognized(word: str) -> None:
     assert refusal([word], CONTEXT) == f'console [n] device "{word}" type unrecognized'
@@ -94,6 +100,17 @@ def test_telnet_ports_exist(port: int) -> None:
 
 def test_telnet_needs_a_host() -> None:
     assert refusal([":22"], CONTEXT) == 'console [n] specifies no hostname in ":22"'
+
+
+@pytest.mark.parametrize("word", ["[ts1]:22", "[192.0.2.1]:22", "[::g]:22", "[::1%]:22"])
+def test_brackets_are_for_ipv6(word: str) -> None:
+    assert refusal([word], CONTEXT) == f'console [n] specifies invalid IPv6 address in "{word}"'
+
+
+def test_ipv6_telnet_is_checked_as_any_other() -> None:
+    assert refusal(["[::1]:0"], CONTEXT) == 'console [n] specifies invalid port "0"'
+    assert refusal(["[]:22"], CONTEXT) == 'console [n] specifies no hostname in "[]:22"'
+    assert refusal(["[::1]:22", "x"], CONTEXT) == "console [n] dev string has too many args"
 
 
 def test_telnet_takes_keepalive_along() -> None:

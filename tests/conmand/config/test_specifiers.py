@@ -78,6 +78,7 @@ def test_limit() -> None:
         (SerialDevice("/dev/ttyS0"), "ttyS0"),
         (UnixDevice("/run/vm/a.sock"), "a.sock"),
         (TelnetDevice("ts1", 2001), "ts1:2001"),
+        (TelnetDevice("::1", 2001), "[::1]:2001"),
         (ProcessDevice(("/bin/cat",)), ""),
         (IpmiDevice("bmc1"), ""),
         (TestDevice(), ""),

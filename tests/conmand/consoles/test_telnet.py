@@ -19,17 +19,18 @@ OPENING = b"\xff\xfd\x00\xff\xfd\x01\xff\xfd\x03\xff\xfb\x00\xff\xfb\x03"
 class TerminalServer:
     """A listening socket and the last connection to it."""
 
-    def __init__(self, loop: ManualLoop, *, keepalive: bool = True) -> None:
+    def __init__(self, loop: ManualLoop, *, keepalive: bool = True, ipv6: bool = False) -> None:
         self.loop = loop
-        self.listening = socket.create_server(("127.0.0.1", 0))
+        host = "::1" if ipv6 else "127.0.0.1"
+        self.listening = socket.create_server((host, 0), family=socket.AF_INET6 if ipv6 else socket.AF_INET)
         self.listening.setblocking(False)
         self.port = self.listening.getsockname()[1]
         self.resolver = FakeResolver()
         self.sink = RecordingSink()
         services = FakeServices(loop, resolver=self.resolver)
-        device = TelnetDevice("127.0.0.1", self.port, keepalive=keepalive)
+        device = TelnetDevice(host, self.port, keepalive=keepalive)
         self.console = TelnetConsole(ConsoleSettings("t", device), self.sink, services)
-        self.label = f"<127.0.0.1:{self.port}>"
+        self.label = f"<[::1]:{self.port}>" if ipv6 else f"<127.0.0.1:{self.port}>"
 
     async def accept(self) -> socket.socket:
         peer, _ = await self.loop.sock_accept(self.listening)
@@ -71,6 +72,31 @@ def test_it_opens_with_conmans_options_and_says_that_it_is_connected() -> None:
             await server.sink.until(lambda: server.sink.announced == [f"Console [t] connected to {server.label}"])
             assert server.sink.levels == [LogLevel.INFO]
             assert server.console.state is State.UP
+        server.close()
+
+    run(test)
+
+
+def test_an_ipv6_address_stands_in_brackets() -> None:
+    async def test(loop: ManualLoop) -> None:
+        server = TerminalServer(loop, ipv6=True)
+        server.resolver.answer = [(socket.AF_INET6, ("::1", server.port, 0, 0))]
+        with await server.connected() as peer:
+            assert server.resolver.asked == [("::1", server.port)]
+            assert server.sink.announced == [f"Console [t] connected to <[::1]:{server.port}>"]
+            await loop.sock_sendall(peer, b"hello")
+            await server.sink.until(lambda: server.sink.published == b"hello")
+        server.close()
+
+    run(test)
+
+
+def test_a_family_that_the_machine_does_not_have_is_passed_over() -> None:
+    async def test(loop: ManualLoop) -> None:
+        server = TerminalServer(loop)
+        no_such_family = 4711
+        server.resolver.answer = [(no_such_family, ("x",)), (socket.AF_INET, ("127.0.0.1", server.port))]
+        (await server.connected()).close()
         server.close()
 
     run(test)
