@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import socket
+import time
 from typing import NoReturn, Optional
 
 from conmand.errors import FatalError, reason
@@ -18,6 +19,9 @@ CLEAN_ENVIRONMENT = {"IFS": " \t\n", "PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "T
 KEPT_VARIABLES = ("DEBUG", "TZ")
 
 BACKGROUND_UMASK = 0o022
+
+NOTIFY_SOCKET = "NOTIFY_SOCKET"
+"""The variable by which a service manager says that it wants to be notified: sd_notify(3)."""
 
 _READY = b"\0"
 
@@ -45,7 +49,14 @@ class Starter:
 
 
 def detach() -> Starter:
-    """Fork twice. Returns in the daemon; the calling process waits for the daemon's word and exits with it."""
+    """Fork twice. Returns in the daemon; the calling process waits for the daemon's word and exits with it.
+
+    Under a service manager that wants to be notified there is no terminal to leave, and the manager watches the very
+    process that it started: that process stays, and is the daemon.
+    """
+    if NOTIFY_SOCKET in os.environ:
+        os.umask(BACKGROUND_UMASK)
+        return Starter()
     reading, writing = os.pipe()
     if os.fork() > 0:
         os.close(writing)
@@ -141,20 +152,41 @@ def redirect_standard_files() -> None:
 
 
 class ServiceManager:
-    """sd_notify(3), when the service manager asks for it. Made before the environment is cleaned of its variable."""
+    """sd_notify(3), when the service manager asks for it. Made before the environment is cleaned of its variables."""
 
     def __init__(self) -> None:
-        self._address = os.environ.get("NOTIFY_SOCKET")
+        self._address = os.environ.get(NOTIFY_SOCKET)
+        self.watchdog_seconds = _watchdog_seconds()
+        """How often ``alive`` has to be called, half the time after which the manager ends us; ``None``: not at all."""
 
-    def notify(self, state: str) -> None:
+    def reloading(self) -> None:
+        """A reload begins; the manager waits for ``reloaded``, also if the reload is refused."""
+        self.notify(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def reloaded(self, status: str) -> None:
+        """The reload has ended; ``status`` is a line for people, shown by ``systemctl status``."""
+        self.notify(f"READY=1\nSTATUS={status}")
+
+    def alive(self) -> None:
+        """To be called from the event loop, so that a loop that hangs is noticed."""
+        self.notify("WATCHDOG=1", patience_seconds=0)  # the next one follows; the loop does not wait for this one
+
+    def notify(self, state: str, *, patience_seconds: float = 1.0) -> None:
         if not self._address:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+                sock.settimeout(patience_seconds)
                 sock.connect(address)
                 sock.sendall(state.encode())
         except OSError:
             pass  # nobody listens; the daemon runs all the same
 
 
+def _watchdog_seconds() -> Optional[float]:
+    """sd_watchdog_enabled(3): the variables may have been meant for another process, whose environment we inherited."""
+    microseconds, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID")
+    if not microseconds.isascii() or not microseconds.isdigit() or pid not in (None, str(os.getpid())):
+        return None
+    return int(microseconds) / 1e6 / 2 or None

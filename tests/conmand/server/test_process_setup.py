@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Tuple
+from typing import Dict, Optional, Tuple
 
 import pytest
 
@@ -125,6 +126,63 @@ def test_a_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         service_manager.notify("READY=1")
         assert manager.recv(100) == b"READY=1"
     service_manager.notify("STOPPING=1")  # nobody listens any more
+
+
+def test_a_service_manager_follows_a_reload_and_is_told_that_we_live(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        service_manager = ServiceManager()
+        service_manager.reloading()
+        service_manager.reloaded("2 consoles added")
+        service_manager.alive()
+        heard = [manager.recv(100) for _ in range(3)]
+    assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=[0-9]+", heard[0])
+    assert heard[1:] == [b"READY=1\nSTATUS=2 consoles added", b"WATCHDOG=1"]
+
+
+def test_a_service_manager_that_does_not_read_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        service_manager = ServiceManager()
+        for _ in range(10_000):  # far more than wait in a socket
+            service_manager.alive()
+
+
+@pytest.mark.parametrize(
+    "environ, seconds",
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "30000000"}, 15.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "PID"}, 15.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "-1"}, None),
+        ({"WATCHDOG_USEC": "\u0663"}, None),
+        ({"WATCHDOG_USEC": ""}, None),
+    ],
+)
+def test_the_watchdog_is_fed_twice_in_its_time(
+    monkeypatch: pytest.MonkeyPatch, environ: Dict[str, str], seconds: Optional[float]
+) -> None:
+    for name in ("WATCHDOG_USEC", "WATCHDOG_PID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value.replace("PID", str(os.getpid())))
+    assert ServiceManager().watchdog_seconds == seconds
+
+
+def test_under_a_service_manager_the_process_that_it_started_is_the_daemon() -> None:
+    text = (
+        "os.environ['NOTIFY_SOCKET'] = '/nowhere'\npid = os.getpid()\nos.umask(0)\nstarter = detach()\n"
+        "print(os.getpid() == pid, oct(os.umask(0)))\nstarter.ready()"
+    )
+    assert script(text) == (0, "True 0o22\n", "")
 
 
 def test_without_a_service_manager_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
