@@ -1,7 +1,7 @@
 """Where the daemon is: ``HOST[:PORT]`` as users and the environment give it, and its addresses.
 
-Source: ConMan 0.3.1 as observed. Ours beyond it: IPv6 addresses, bare or in brackets, and a complaint about a port
-above 65535, which there connects to another one without a word.
+Source: ConMan 0.3.1 as observed. Ours beyond it: IPv6 addresses, bare or in brackets; a path, which is that of a Unix
+socket; and a complaint about a port above 65535, which there connects to another one without a word.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import ipaddress
 import re
 import socket
 from dataclasses import dataclass, replace
-from typing import List, Mapping, Optional, Tuple
+from typing import List, Mapping, Optional, Tuple, Union
 
 from conman.errors import ConnectError
+from conman.text import encode
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 7890
@@ -21,11 +22,17 @@ MAX_PORT = 65535
 
 @dataclass(frozen=True)
 class Address:
+    """``host`` may be an absolute path, of a Unix socket; then ``port`` means nothing."""
+
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
 
     def __str__(self) -> str:
-        return joined(self.host, self.port)
+        return self.host if self.is_path else joined(self.host, self.port)
+
+    @property
+    def is_path(self) -> bool:
+        return self.host.startswith("/")
 
     def with_text(self, text: str) -> Address:
         """This address with what ``HOST[:PORT]`` gives: an empty host, or a port that is no number above 0, changes
@@ -54,6 +61,8 @@ def leading_number(text: str) -> int:
 
 
 def _split(text: str) -> Tuple[str, str]:
+    if text.startswith("/"):
+        return text, ""
     bracketed = re.fullmatch(r"\[([^\]]*)\](?::(.*))?", text, re.DOTALL)
     if bracketed and ":" in bracketed[1]:
         return bracketed[1], bracketed[2] or ""
@@ -72,26 +81,30 @@ def joined(host: str, port: int) -> str:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One resolved address of a daemon, and how messages name it."""
+    """One resolved address of a daemon, and how messages name it: a path by itself."""
 
     family: int
-    sockaddr: Tuple[object, ...]
+    sockaddr: Union[Tuple[object, ...], bytes]
     name: str
     port: int
 
     @property
     def label(self) -> str:
         """``H:P`` with the short name of the host."""
+        if self.family == socket.AF_UNIX:
+            return self.name
         name = self.name if _is_numeric(self.name) else self.name.partition(".")[0]
         return joined(name, self.port)
 
     @property
     def full_label(self) -> str:
-        return joined(self.name, self.port)
+        return self.name if self.family == socket.AF_UNIX else joined(self.name, self.port)
 
 
 def resolve(address: Address) -> List[Endpoint]:
     """The endpoints to try, in order; all carry the canonical name of the first. Raises ``ConnectError``."""
+    if address.is_path:
+        return [Endpoint(socket.AF_UNIX, encode(address.host), address.host, address.port)]
     try:
         found = socket.getaddrinfo(address.host, address.port, 0, socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:

@@ -70,8 +70,9 @@ def _connect_any(endpoints: List[Endpoint], timeout_seconds: Optional[float]) ->
         try:
             sock.settimeout(timeout_seconds)
             sock.connect(endpoint.sockaddr)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # keys are single bytes
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # a monitor would never notice a lost server
+            if endpoint.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # keys are single bytes
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # a monitor would never notice a lost server
             return sock, endpoint
         except OSError as error:
             sock.close()

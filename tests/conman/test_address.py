@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import socket
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conman.address import Address, Endpoint, from_environment, leading_number
+from conman.address import Address, Endpoint, from_environment, leading_number, resolve
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,8 @@ from conman.address import Address, Endpoint, from_environment, leading_number
         ("fe80::1%lo", "[fe80::1%lo]:7890"),
         ("[::1]:", "[::1]:7890"),
         ("[h]:99", "[h]:99"),
+        ("/run/conmand-py/socket", "/run/conmand-py/socket"),
+        ("/run/a:99", "/run/a:99"),
     ],
 )
 def test_addresses(text: str, address: str) -> None:
@@ -57,6 +61,16 @@ def test_a_port_that_does_not_exist_is_an_error() -> None:
 def test_labels(name: str, label: str, full_label: str) -> None:
     endpoint = Endpoint(2, ("127.0.0.1", 1), name, 1)
     assert (endpoint.label, endpoint.full_label) == (label, full_label)
+
+
+def test_a_path_is_its_own_label_and_is_not_looked_up() -> None:
+    (endpoint,) = resolve(from_environment({"CONMAN_HOST": "/run/a:b", "CONMAN_PORT": "7"}))
+    assert (endpoint.family, endpoint.sockaddr) == (socket.AF_UNIX, b"/run/a:b")
+    assert (endpoint.label, endpoint.full_label) == ("/run/a:b", "/run/a:b")
+
+
+def test_the_users_last_word_is_the_address() -> None:
+    assert Address("/run/socket").with_text("h:5") == Address("h", 5)
 
 
 @given(st.text())

@@ -77,7 +77,8 @@ def test_first_word_tells_the_type(word: str, device: Device) -> None:
     assert recognized([word], CONTEXT) == device
 
 
-@pytest.mark.parametrize("word", ["", "unix:", "ipmi:", "test:x", "ts1:", "ts1:22x", "ts1:22:23", "ts1:+22", "ts1:٣", "::1:2001", "[::1]", "[::1]2001", "[::1]:", "[::1]:x",
+@pytest.mark.parametrize("word", ["", "unix:", "ipmi:", "test:x", "ts1:", "ts1:22x", "ts1:22:23", "ts1:+22", "ts1:٣",
+                                  "::1:2001", "[::1]", "[::1]2001", "[::1]:", "[::1]:x",
                                   "no-such-program", "/dev", "pty:", "pty:no-such-program", "pty:/dev"])  # fmt: skip
 def test_unrecognized(word: str) -> None:
     assert refusal([word], CONTEXT) == f'console [n] device "{word}" type unrecognized'
