@@ -32,12 +32,17 @@ class Example(NamedTuple):
 
 def _examples() -> Iterator[Example]:
     for document in DOCUMENTS:
-        found = re.findall(r"(?ms)^```\w+ ([\w.-]+)\n(.*?)^```$", document.read_text(encoding="utf-8"))
-        for number, (file, text) in enumerate(found, 1):
-            yield Example(f"{document.name}-{number}", file, text)
+        found = re.findall(r"(?ms)^```(\w+) ([\w.-]+)\n(.*?)^```$", document.read_text(encoding="utf-8"))
+        for number, (language, file, text) in enumerate(found, 1):
+            yield Example(f"{document.name}-{number}", file, _output(text) if language == "sh" else text)
     for page in PAGES:
         for number, (file, text) in enumerate(pages.examples(page), 1):
             yield Example(f"{page.name}-{number}", file, text)
+
+
+def _output(script: str) -> str:
+    """The file that a shell script generates."""
+    return subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=True).stdout.decode()
 
 
 EXAMPLES = list(_examples())
