@@ -73,12 +73,22 @@ def parse_configuration(
     parser = _Parser(path, cwd, script_dirs, stand_ins or {})
     for line in logical_lines(text, KEYWORDS):
         parser.parse_line(line)
+    parser.problems.extend(_cut_off(text, path))
     server = parser.server
     if port is not None:
         server = replace(server, port=port)
     if pidfile is not None:
         server = replace(server, pidfile=joined(cwd, pidfile))
     return Configuration(path, server, tuple(parser.consoles.in_order), tuple(parser.problems))
+
+
+def _cut_off(text: bytes, path: str) -> List[Problem]:
+    """Parsing ends at a NUL byte, as the original's; but a file that a crash has filled with them is complained of."""
+    read, nul, rest = text.partition(b"\0")
+    if not nul:
+        return []
+    text_of_problem = f"a NUL byte ends the configuration: what follows it is ignored (bytes: {len(rest)})"
+    return [Problem(path, read.count(b"\n") + 1, text_of_problem)]
 
 
 class _Key(NamedTuple):

@@ -77,7 +77,8 @@ def assert_same(text: bytes, directory: Path) -> None:
     config.write_bytes(b'console name="always" dev="test:"\n' + text)
     lines = original_output(config)
     ours = parse_configuration(config.read_bytes(), str(config), cwd=str(directory))
-    assert our_messages(ours) == original_messages(lines)
+    # That a NUL byte ends the configuration is as with the original, that we say so is not.
+    assert [message for message in our_messages(ours) if "a NUL byte ends" not in message] == original_messages(lines)
     assert our_summary(ours) == [line for line in lines if line.startswith(("Options: ", "Monitoring "))]
 
 

@@ -54,7 +54,18 @@ def logs(text: str) -> List[object]:
 # --- lines ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["", "\n", "# x", " \\\n", "server", "global\n", "server \\\nport=5", "\0server x"])
+@pytest.mark.parametrize("text", ["\0", "\0server x", "\0\0\n\n"])
+def test_a_nul_byte_ends_the_configuration_and_is_complained_of(text: str) -> None:
+    """The original says nothing."""
+    good = 'console name="n" dev="test:"\n'
+    configuration = parse(good + text)
+    assert [console.name for console in configuration.consoles] == ["n"]
+    assert problems(good + text) == [
+        f"CONFIG[F:2]: a NUL byte ends the configuration: what follows it is ignored (bytes: {len(text) - 1})"
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# x", " \\\n", "server", "global\n", "server \\\nport=5"])
 def test_nothing_wrong(text: str) -> None:
     assert problems(text) == []
 
