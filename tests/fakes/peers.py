@@ -56,6 +56,15 @@ def installed_library(name: str) -> str:
     return name
 
 
+def faketime_library() -> Path:
+    """libfaketime, which sets a program's wall clock; as ``original_conmand``."""
+    places = ("lib/*", "lib", "lib64")
+    found = [path for place in places for path in Path("/usr").glob(f"{place}/faketime/libfaketime.so.1")]
+    if not found:
+        _missing("cannot preload libfaketime.so.1: it is not installed")
+    return found[0]
+
+
 def _missing(reason: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(reason)

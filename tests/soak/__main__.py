@@ -1,8 +1,8 @@
 """``python -m tests.soak``: run the daemon under mixed work for so many minutes, then check every log byte by byte.
 
-Printing devices, users who look, type, fight and vanish, logs rotated by rename and SIGHUP, consoles that come and go in
-the configuration. At the end: the daemon has stopped in order and complained of nothing, every byte each printer printed
-is in its logs once and in order, and neither memory nor descriptors have grown.
+Printing devices, users who look, type, fight and vanish, logs rotated by rename and SIGHUP, consoles that come and go
+in the configuration. At the end: the daemon has stopped in order and complained of nothing, every byte each printer
+printed is in its logs once and in order, and neither memory nor descriptors have grown.
 """
 
 from __future__ import annotations
