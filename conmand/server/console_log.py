@@ -245,10 +245,20 @@ class ConsoleLog:
 
     # Opening.
 
-    def open_file(self, *, truncate: bool = False) -> Opened:
-        """Open the file; blocks, runs in a thread, touches nothing of this object. Give its result to ``opened``."""
+    def expanded_path(self) -> Optional[str]:
+        """Where the log belongs now; ``None`` if its name cannot be expanded."""
         try:
-            path = self._resolve_path()
+            return self._resolve_path()
+        except ValueError:
+            return None
+
+    def open_file(self, *, truncate: bool = False, path: Optional[str] = None) -> Opened:
+        """Open the file; blocks, runs in a thread, touches nothing of this object. Give its result to ``opened``.
+
+        ``path`` is what ``expanded_path`` has just said.
+        """
+        try:
+            path = path or self._resolve_path()
         except ValueError as error:
             return Opened("", -1, str(error))
         try:

@@ -1,61 +1,53 @@
-"""All console logs together: opened in threads, reopened on SIGHUP, stamped at intervals."""
+"""All console logs together: opened in threads, reopened on SIGHUP, switched to other files, stamped at intervals."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
-import os
 import time
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from typing import Deque, Sequence, Set
+from functools import partial
+from typing import Callable, List, Optional, Sequence, Set
 
 from conmand.server.console_log import ConsoleLog, Opened
+from conmand.server.lanes import HUNG_SECONDS, Lanes
 
 BATCH = 64
-"""Logs per hop to a thread: one at a time, 9,000 of them would cost a second of hops."""
+"""Logs per turn: one at a time, 9,000 of them would cost a second of waiting for threads."""
 
-MAX_THREADS = 4
-HUNG_SECONDS = 10.0
-"""After this long the consoles start without their logs; what they say waits in the backlog for the file. All consoles
-together: while one batch of logs hangs, nobody waits for the next."""
+OPENING_SECONDS = HUNG_SECONDS
+"""After this long the consoles start without their logs; what they say waits in the backlog for the file. Where
+something hangs, nobody waits for what comes after it."""
+
+Opener = Callable[[], Opened]
 
 
 class LogFiles:
     """Opens logs, each by one thread at a time: a second opening of a file that is being opened waits for the first.
 
-    A thread that hangs in one log keeps neither the others of its batch nor the daemon's end waiting.
+    A thread that hangs in one log keeps neither other logs nor the daemon's end waiting.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, lanes: Optional[Lanes] = None) -> None:
         self._loop = loop
-        self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="logs")
+        self._lanes = lanes or Lanes(loop)
         self._being_opened: Set[ConsoleLog] = set()
         self._to_open_again: Set[ConsoleLog] = set()
-        self._all_opened = asyncio.Event()
-        self._hung: Set[asyncio.Future[None]] = set()
-        self._watching: Set[asyncio.Task[None]] = set()
+        self._awaited: List[_Awaited] = []
         self._closed = False
 
     async def open(self, logs: Sequence[ConsoleLog], *, truncate: bool = False) -> None:
-        """Open ``logs`` and return when they are, or when it takes so long that something must hang."""
-        if not logs:
-            return
-        watching = self._loop.create_task(self._open(logs, truncate))
-        self._watching.add(watching)
-        watching.add_done_callback(self._watching.discard)
-        # Once something hangs, nobody waits for the next batch too: it may be on the same file server.
-        await asyncio.wait([watching], timeout=0 if self._hung else None)
-
-    async def _open(self, logs: Sequence[ConsoleLog], truncate: bool) -> None:
-        waiting = deque(logs)
-        opening = self._submit(waiting, truncate)
-        await asyncio.wait([opening], timeout=HUNG_SECONDS)
-        if not opening.done():
-            self._hung.add(opening)
-            opening.add_done_callback(self._hung.discard)
-            self._pass_over_hung(waiting, truncate)
+        """Open ``logs`` and return when they are, but for those where something hangs."""
+        awaited = _Awaited(self._loop)
+        for log in logs:
+            if log in self._being_opened:
+                self._to_open_again.add(log)
+                continue
+            path = log.expanded_path()
+            if not self._lanes.hangs(path or ""):
+                awaited.logs.add(log)
+            # Before the open: closing any descriptor of a file ends our locks on it, and it may be the same file.
+            log.close_file()
+            self._submit(log, path, partial(log.open_file, truncate=truncate, path=path), log.opened)
+        await self._until_opened(awaited)
 
     async def reopen(self, logs: Sequence[ConsoleLog]) -> None:
         """Close and open every log, its name expanded anew; what its console says between goes to the new file."""
@@ -64,75 +56,75 @@ class LogFiles:
 
     def retry(self, log: ConsoleLog) -> None:
         """Try to open one log again, without waiting for it."""
-        self._submit(deque([log]), truncate=False)
+        if log in self._being_opened:
+            self._to_open_again.add(log)
+            return
+        log.close_file()
+        path = log.expanded_path()
+        self._submit(log, path, partial(log.open_file, path=path), log.opened)
+
+    def switch(self, log: ConsoleLog, opener: Opener, done: Callable[[ConsoleLog, Opened], None]) -> bool:
+        """Let ``opener`` open another file in a thread, while the log goes on in its own; then call ``done``.
+
+        Returns whether it was begun: a log that is being opened cannot be switched.
+        """
+        if log in self._being_opened or self._closed:
+            return False
+        self._submit(log, log.path, opener, partial(done, log))
+        return True
 
     async def all_opened(self) -> None:
         """Wait until no log is being opened."""
         while self._being_opened:
-            self._all_opened.clear()
-            await self._all_opened.wait()
+            awaited = _Awaited(self._loop)
+            awaited.logs.update(self._being_opened)
+            self._awaited.append(awaited)
+            await awaited.done
 
     def close(self) -> None:
         self._closed = True
-        for watching in list(self._watching):
-            watching.cancel()
-        self._threads.shutdown(wait=False)
+        self._lanes.close()
 
-    def _submit(self, waiting: Deque[ConsoleLog], truncate: bool) -> asyncio.Future[None]:
-        """Let a thread open the logs in ``waiting``, which it empties."""
-        for log in list(waiting):
-            if log in self._being_opened:
-                self._to_open_again.add(log)
-                waiting.remove(log)
-            else:
-                self._being_opened.add(log)
-                # Before the open: closing any descriptor of a file ends our locks on it, and it may be the same file.
-                log.close_file()
-        try:
-            return self._loop.run_in_executor(self._threads, self._open_all, waiting, truncate)
-        except RuntimeError:
-            return self._without_thread(waiting)
+    async def _until_opened(self, awaited: _Awaited) -> None:
+        awaited.logs.intersection_update(self._being_opened)  # without a thread, some have failed already
+        if awaited.logs:
+            self._awaited.append(awaited)
+            await asyncio.wait([awaited.done], timeout=OPENING_SECONDS)
 
-    def _without_thread(self, waiting: Deque[ConsoleLog]) -> asyncio.Future[None]:
-        """No thread can be started: every log tries again by its own timer. The original exits (errata A2)."""
-        for log in list(waiting):
-            waiting.remove(log)  # a thread that comes later finds nothing to do
-            complaint = f"Unable to open logfile for [{log.name}]: {os.strerror(errno.EAGAIN)}"
-            self._opened(log, Opened("", -1, complaint))
-        done = self._loop.create_future()
-        done.set_result(None)
-        return done
+    def _submit(self, log: ConsoleLog, path: Optional[str], opener: Opener, done: Callable[[Opened], None]) -> None:
+        def opened(result: Opened) -> None:
+            self._being_opened.discard(log)
+            done(result)
+            if log in self._to_open_again and not self._closed:
+                self._to_open_again.discard(log)
+                self.retry(log)
+            if log not in self._being_opened:
+                self._tell_waiting(log)
 
-    def _open_all(self, waiting: Deque[ConsoleLog], truncate: bool) -> None:
-        """Runs in a thread."""
-        while True:
-            try:
-                log = waiting.popleft()
-            except IndexError:
-                return
-            result = log.open_file(truncate=truncate)
-            # The loop may have ended while this thread hung.
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._opened, log, result)
+        def failed(error: BaseException) -> None:
+            # Without threads every log tries again by its own timer. The original exits (errata A2).
+            cause = error.strerror if isinstance(error, OSError) else repr(error)
+            opened(Opened(path or "", -1, f"Unable to open logfile for [{log.name}]: {cause}"))
 
-    def _opened(self, log: ConsoleLog, result: Opened) -> None:
-        self._being_opened.discard(log)
-        log.opened(result)
-        if log in self._to_open_again and not self._closed:
-            self._to_open_again.discard(log)
-            self.retry(log)
-        if not self._being_opened:
-            self._all_opened.set()
+        self._being_opened.add(log)
+        self._lanes.submit(path or "", opener, opened, failed)
 
-    def _pass_over_hung(self, waiting: Deque[ConsoleLog], truncate: bool) -> None:
-        """Give those behind a log that hangs to another thread."""
-        rest: Deque[ConsoleLog] = deque()
-        with contextlib.suppress(IndexError):
-            while True:
-                rest.append(waiting.popleft())
-        self._being_opened.difference_update(rest)
-        if rest:
-            self._submit(rest, truncate)
+    def _tell_waiting(self, log: ConsoleLog) -> None:
+        for awaited in self._awaited:
+            awaited.logs.discard(log)
+            if not awaited.logs and not awaited.done.done():
+                awaited.done.set_result(None)
+        self._awaited = [awaited for awaited in self._awaited if not awaited.done.done()]
+
+
+class _Awaited:
+    """Logs that somebody waits for."""
+
+    __slots__ = ("logs", "done")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.logs: Set[ConsoleLog] = set()
+        self.done: asyncio.Future[None] = loop.create_future()
 
 
 async def stamp_at_intervals(logs: Sequence[ConsoleLog], minutes: int) -> None:

@@ -69,7 +69,9 @@ KIB, MIB = 1024, 1024 * 1024
         ("server.console_log.RETRY_SECONDS", (1, 60), "is retried after 1 s, 2 s, ... 60 s. Meanwhile"),
         ("server.console_log.MAX_BACKLOG_BYTES", 256 * KIB, "256 KiB per log (128 MiB in all) wait"),
         ("server.backlog.MAX_ALL_BACKLOGS_BYTES", 128 * MIB, "256 KiB per log (128 MiB in all) wait"),
-        ("server.log_files.HUNG_SECONDS", 10, "the other consoles' start by at most 10 s"),
+        ("server.log_files.OPENING_SECONDS", 10, "the other consoles' start by at most 10 s"),
+        ("server.lanes.MAX_HUNG_IN_DIRECTORY", 2, "up to two in a directory and eight in a file system"),
+        ("server.lanes.MAX_HUNG_IN_LANE", 8, "up to two in a directory and eight in a file system"),
         ("server.daemon.DAEMON_LOG_RETRY_SECONDS", 60, "own log is retried every 60 s"),
         ("server.daemonlog.MAX_HELD_LINES", 1000, "up to 1,000 lines wait"),
         # Devices.

@@ -8,9 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from functools import partial
 from pathlib import Path
-from typing import Iterator, List
+from typing import Any, Iterator, List
 
 import pytest
 from hypothesis import given
@@ -19,17 +18,22 @@ from hypothesis import strategies as st
 from conmand.config.model import LogOptions
 from conmand.server import log_files
 from conmand.server.clock import LogClock
-from conmand.server.console_log import BacklogBudget, ConsoleLog
-from conmand.server.log_files import BATCH, HUNG_SECONDS, LogFiles, first_stamp, stamp_at_intervals
+from conmand.server.console_log import BacklogBudget, ConsoleLog, Opened
+from conmand.server.lanes import HUNG_SECONDS, MAX_HUNG_IN_LANE, Lanes
+from conmand.server.log_files import BATCH, OPENING_SECONDS, LogFiles, first_stamp, stamp_at_intervals
 from tests.fakes.loops import ManualLoop, run, settle
 from tests.fakes.sinks import RecordingLog
 
 DAY = 86400
 
 
+class AnyLog(ConsoleLog):
+    """Its methods can be replaced."""
+
+
 def logs(loop: ManualLoop, files: LogFiles, paths: List[Path]) -> List[ConsoleLog]:
     return [
-        ConsoleLog(
+        AnyLog(
             path.name,
             LogOptions(),
             lambda path=path: str(path),  # type: ignore[misc]
@@ -111,25 +115,47 @@ def test_a_failing_log_is_opened_by_its_own_timer(tmp_path: Path) -> None:
     run(test)
 
 
+class Server:
+    """A file server that is dead until it is released: what opens a log on it hangs."""
+
+    def __init__(self, loop: ManualLoop) -> None:
+        self.released = threading.Event()
+        self.hanging: List[str] = []
+        self.loop = loop
+        self._changed = asyncio.Event()
+
+    def hang(self, log: ConsoleLog) -> None:
+        real, name = log.open_file, log.name
+
+        def open_file(**arguments: Any) -> Opened:
+            self.loop.call_soon_threadsafe(self._hangs, name)
+            self.released.wait()
+            return real(**arguments)
+
+        log.open_file = open_file  # type: ignore[method-assign]
+
+    def _hangs(self, name: str) -> None:
+        self.hanging.append(name)
+        self._changed.set()
+
+    async def until_hanging(self, count: int = 1) -> None:
+        while len(self.hanging) < count:
+            self._changed.clear()
+            await self._changed.wait()
+
+
 def test_a_log_that_hangs_holds_up_the_start_for_a_time_only(tmp_path: Path) -> None:
     async def test(loop: ManualLoop) -> None:
-        files = LogFiles(loop)
-        released, hanging = threading.Event(), loop.create_future()
+        files, server = LogFiles(loop), Server(loop)
         (log,) = logs(loop, files, [tmp_path / "n1.log"])
-
-        def hang() -> str:
-            loop.call_soon_threadsafe(hanging.set_result, None)
-            released.wait()
-            return str(tmp_path / "n1.log")
-
-        log._resolve_path = hang
+        server.hang(log)
         opening = asyncio.ensure_future(files.open([log]))
-        await hanging
+        await server.until_hanging()
         assert not opening.done()
-        await loop.advance(HUNG_SECONDS)
+        await loop.advance(OPENING_SECONDS)
         assert opening.done()
         log.write(b"meanwhile")
-        released.set()
+        server.released.set()
         await files.all_opened()
         assert (tmp_path / "n1.log").read_bytes().endswith(b".\r\nmeanwhile")
         log.stop()
@@ -140,31 +166,19 @@ def test_a_log_that_hangs_holds_up_the_start_for_a_time_only(tmp_path: Path) -> 
 
 def test_all_logs_on_a_dead_file_server_hold_up_the_start_once(tmp_path: Path) -> None:
     async def test(loop: ManualLoop) -> None:
-        files = LogFiles(loop)
-        released, hanging = threading.Event(), loop.create_future()
-        paths = [tmp_path / f"n{number}.log" for number in range(3 * BATCH)]
-        all_logs = logs(loop, files, paths)
-
-        def begun() -> None:
-            if not hanging.done():
-                hanging.set_result(None)
-
-        def hang(path: Path) -> str:
-            loop.call_soon_threadsafe(begun)
-            released.wait()
-            return str(path)
-
-        for log, path in zip(all_logs, paths):
-            log._resolve_path = partial(hang, path)
+        files, server = LogFiles(loop), Server(loop)
+        all_logs = logs(loop, files, [tmp_path / f"n{number}.log" for number in range(3 * BATCH)])
+        for log in all_logs:
+            server.hang(log)
         start = loop.time()
         first = asyncio.ensure_future(files.open(all_logs[:BATCH]))
-        await hanging
-        await loop.advance(HUNG_SECONDS)
+        await server.until_hanging()
+        await loop.advance(OPENING_SECONDS)
         assert first.done()
         await files.open(all_logs[BATCH : 2 * BATCH])
         await files.open(all_logs[2 * BATCH :])
-        assert loop.time() == start + HUNG_SECONDS
-        released.set()
+        assert loop.time() == start + OPENING_SECONDS
+        server.released.set()
         await files.all_opened()
         assert all(log.is_open for log in all_logs)
         for log in all_logs:
@@ -176,27 +190,54 @@ def test_all_logs_on_a_dead_file_server_hold_up_the_start_once(tmp_path: Path) -
 
 def test_logs_behind_one_that_hangs_are_opened_by_another_thread(tmp_path: Path) -> None:
     async def test(loop: ManualLoop) -> None:
-        files = LogFiles(loop)
-        released, hanging = threading.Event(), loop.create_future()
+        files, server = LogFiles(loop), Server(loop)
         first, second = logs(loop, files, [tmp_path / "n1.log", tmp_path / "n2.log"])
-
-        def hang() -> str:
-            loop.call_soon_threadsafe(hanging.set_result, None)
-            released.wait()
-            return str(tmp_path / "n1.log")
-
-        first._resolve_path = hang
+        server.hang(first)
         opening = asyncio.ensure_future(files.open([first, second]))
-        await hanging
-        await loop.advance(HUNG_SECONDS)
+        await server.until_hanging()
+        await loop.advance(OPENING_SECONDS)
         await opening
         while not second.is_open:
             await asyncio.sleep(0)
         assert not first.is_open
-        released.set()
+        server.released.set()
         await files.all_opened()
         assert first.is_open
         for log in (first, second):
+            log.stop()
+        files.close()
+
+    run(test)
+
+
+def test_a_dead_file_server_does_not_keep_logs_on_a_healthy_disk_waiting(tmp_path: Path) -> None:
+    """However many of its logs hang, the others are opened at once, now and at the next SIGHUP."""
+
+    async def test(loop: ManualLoop) -> None:
+        lanes = Lanes(loop, lambda path: path.split("/")[-3])
+        files, server = LogFiles(loop, lanes), Server(loop)
+        dead = logs(loop, files, [tmp_path / f"dead/d{number}/x.log" for number in range(20)])
+        healthy = logs(loop, files, [tmp_path / f"healthy/h{number}/x.log" for number in range(20)])
+        for log in dead:
+            server.hang(log)
+        both = asyncio.ensure_future(files.open([log for pair in zip(dead, healthy) for log in pair]))
+        while not all(log.is_open for log in healthy):
+            await asyncio.sleep(0)
+        for count in range(1, MAX_HUNG_IN_LANE + 1):
+            await server.until_hanging(count)
+            await loop.advance(HUNG_SECONDS)
+        assert both.done()
+        await loop.advance(100 * HUNG_SECONDS)
+        assert len(server.hanging) == MAX_HUNG_IN_LANE  # not a thread for each
+        before = loop.time()
+        await files.reopen(dead)
+        await files.reopen(healthy)
+        assert loop.time() == before
+        assert all((tmp_path / f"healthy/h{n}/x.log").read_bytes().count(b"log opened") == 2 for n in range(20))
+        server.released.set()
+        await files.all_opened()
+        for log in (*dead, *healthy):
+            assert log.is_open
             log.stop()
         files.close()
 
