@@ -45,7 +45,7 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Terminated(BaseException):
-    """A signal asks us to end. No ``Exception``: nothing may take it for a failure and carry on."""
+    """We are asked to end; the text says by whom. No ``Exception``: nothing may take it for a failure and carry on."""
 
 
 class Session:
@@ -77,8 +77,8 @@ class Session:
                         signals.ignore()
                     if not self._closed_by_user:
                         self._show(self._keyboard.status("terminated by server"))
-                except Terminated:
-                    self._show_if_possible(self._keyboard.status("terminated by signal"))
+                except Terminated as end:
+                    self._show_if_possible(self._keyboard.status(f"terminated by {end}"))
                     self._terminal.restore(at_once=True)
         finally:
             signals.give_back()
@@ -176,7 +176,7 @@ class Session:
         except OSError as error:
             raise ConmanError(f"Unable to read from stdin: {error.strerror}") from error
         if not data:
-            raise Terminated
+            raise Terminated("server")  # so the original words the end of its input
         for event in self._keyboard.receive(data):
             self._perform(event)
 
@@ -278,7 +278,7 @@ class _Signals:
         self._before[number] = signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _ended(self, _number: int, _frame: Optional[FrameType]) -> None:
-        raise Terminated
+        raise Terminated("signal")
 
     def _continued(self, _number: int, _frame: Optional[FrameType]) -> None:
         with contextlib.suppress(termios.error):

@@ -98,6 +98,20 @@ def test_a_log_that_cannot_be_written_is_an_error() -> None:
         assert terminal.errors == b'ERROR:     Unable to write to "/dev/full": No space left on device\n'
 
 
+@pytest.mark.parametrize("kind", [ORIGINAL, OURS])
+def test_the_end_of_the_input_is_worded_as_by_the_original(kind: str) -> None:
+    keyboard, theirs = os.openpty()
+    with ScriptedDaemon() as daemon:
+        argv = [*client_command(kind), "-d", f"127.0.0.1:{daemon.port}", "n1"]
+        with OnTerminal(["/bin/sh", "-c", 'exec "$@" <"$0"', os.ttyname(theirs), *argv]) as terminal:
+            daemon.grant()
+            terminal.read_until(b"opened.")
+            os.close(theirs)
+            os.close(keyboard)
+            assert terminal.wait() == 0
+            assert b"Connection to console [n1] terminated by server." in terminal.shown
+
+
 def test_a_closed_window_ends_the_client() -> None:
     with session() as (daemon, terminal, _before):
         terminal.hang_up()
