@@ -13,7 +13,7 @@ from conman import identity, texts
 from conman.connection import Connection, connect
 from conman.errors import ConmanError, ConnectError, RefusedError
 from conman.keys import Keyboard
-from conman.options import Answer, Options, UsageError, parse
+from conman.options import Answer, Options, UsageError, first_name, parse
 from conman.protocol import ErrorCode, Greeting, Request, RequestCommand, too_many_consoles
 from conman.session import Session
 from conman.session_log import SessionLog
@@ -41,10 +41,11 @@ def main(argv: Optional[List[str]] = None) -> int:
 
 
 def _run(program: str, arguments: List[str]) -> int:
-    if _is_run(arguments):
-        from conman import run
+    arguments_of_run = _arguments_of_run(arguments)
+    if arguments_of_run is not None:
+        from conman import run  # which needs threads and more, and the rest does without
 
-        return run.main(program, arguments[1:])
+        return run.main(program, arguments_of_run)
     options = parse(arguments, os.environ)
     if options.answer is not None:
         _print(_answer(program, options).encode("utf-8", "surrogateescape"))
@@ -62,17 +63,26 @@ def _run(program: str, arguments: List[str]) -> int:
         log.close()
 
 
-def _is_run(arguments: List[str]) -> bool:
-    """A console may be called "run": only with ``-- COMMAND`` something else is meant."""
-    return arguments[:1] == ["run"] and ("--" in arguments[2:-1] or arguments[1:2] == ["-h"])
+def _arguments_of_run(arguments: List[str]) -> Optional[List[str]]:
+    """A console may be called "run": only as the first name and with ``-- COMMAND`` something else is meant.
+
+    Options before the word are as good as behind it.
+    """
+    place = first_name(arguments)
+    if place is None or arguments[place] != "run":
+        return None
+    before, behind = arguments[:place], arguments[place + 1 :]
+    return before + behind if "--" in behind[1:-1] or behind[:1] in (["-h"], ["--help"]) else None
 
 
 def _talk(options: Options, log: SessionLog) -> int:
     if options.tail:
-        return _tail(options)
+        return _tail(options, log)
     greeting = identity.greeting(os.environ)
     if options.status:
-        _print_status(options, greeting)
+        statuses = _statuses(options, greeting)
+        log.write(statuses)
+        _print(statuses)
     elif options.command is RequestCommand.QUERY:
         connection = connect(options.address, greeting, options.request())
         connection.sock.close()
@@ -87,19 +97,19 @@ def _talk(options: Options, log: SessionLog) -> int:
     return DONE
 
 
-def _print_status(options: Options, greeting: Greeting) -> None:
+def _statuses(options: Options, greeting: Greeting) -> bytes:
     request = Request(RequestCommand.QUERY, tuple(options.patterns), regex=options.regex, status=True)
     connection = connect(options.address, greeting, request)
     lines = connection.read_to_end()
     if not connection.ok.status:
         raise ConnectError(f"No status from <{connection.endpoint.label}>: its daemon tells names only")
-    _print(lines if options.json else encode(table(parse_statuses(lines))))
+    return lines if options.json else encode(table(parse_statuses(lines)))
 
 
-def _tail(options: Options) -> int:
+def _tail(options: Options, log: SessionLog) -> int:
     from conman.tail import tail  # asyncio is slow to load, and the other modes do without it
 
-    return tail(options)
+    return tail(options, log)
 
 
 def _keyboard(connection: Connection, options: Options) -> Keyboard:

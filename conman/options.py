@@ -125,9 +125,24 @@ def _letters(letters: str, rest: List[str]) -> Iterator[_Argument]:
         yield _Argument(f"-{letter}")
 
 
+def first_name(arguments: Sequence[str]) -> Optional[int]:
+    """The place of the first argument that is no option and no option's value; ``None`` if "--" comes before it."""
+    place = 0
+    while place < len(arguments) and arguments[place] != "--":
+        argument = arguments[place]
+        if not argument.startswith("-") or argument == "-":
+            return place
+        letters = "" if argument.startswith("--") else argument[1:]
+        first_with_value = next((at for at, letter in enumerate(letters) if letter in _WITH_VALUE), None)
+        place += 2 if first_with_value == len(letters) - 1 and letters else 1
+    return None
+
+
 def _finish(options: Options) -> None:
     if options.json and not options.status:
         raise UsageError("--json needs --status")
+    if options.status and options.tail:
+        raise UsageError("--status and --tail exclude each other")
     if options.command is RequestCommand.MONITOR:
         options.broadcast = options.force = options.join = False
     nothing_to_do = not options.patterns and options.command is not RequestCommand.QUERY

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import Awaitable, Callable, Dict, Generic, Iterable, Optional, TypeVar, Union
+from typing import Awaitable, Callable, Dict, Generic, Iterable, List, Optional, TypeVar, Union
 
 from conman.address import Address
 from conman.aio import AsyncConsole
@@ -40,13 +40,15 @@ def run_on(
     server: Optional[Union[str, Address]] = None,
     timeout: float = DEFAULT_SECONDS,
     on_done: Optional[Callable[[Outcome[T]], None]] = None,
+    on_interrupt: Optional[Callable[[List[str]], None]] = None,
 ) -> Dict[str, Outcome[T]]:
     """Call ``function(console, *arguments)`` with an open ``Console`` for each of ``consoles`` (names, not patterns:
     see ``query``), at most ``limit`` at a time, each in a thread of its own.
 
     A ``ConmanError`` of one console is its outcome, and the others go on; anything else is a bug and is raised when all
     have ended. ``on_done`` is told each outcome, in the caller's thread. After an interrupt no further console is
-    begun, and those that are under way end first. Raises ``ValueError`` for a ``limit`` below 1.
+    begun; ``on_interrupt`` is told which are under way, and when these have ended the interrupt is raised. A second one
+    is raised at once, with threads left that still work. Raises ``ValueError`` for a ``limit`` below 1.
     """
     names = list(dict.fromkeys(consoles))
 
@@ -61,16 +63,29 @@ def run_on(
     _check_limit(limit)
     if not names:
         return outcomes
-    with ThreadPoolExecutor(min(limit, len(names))) as pool:
-        try:
-            for done in as_completed([pool.submit(job, name) for name in names]):
-                outcome = done.result()
-                outcomes[outcome.console] = outcome
-                if on_done is not None:
-                    on_done(outcome)
-        except (KeyboardInterrupt, SystemExit):
-            pool.shutdown(cancel_futures=True)
-            raise
+
+    def collect(futures: Iterable[Future[Outcome[T]]]) -> None:
+        for done in as_completed(futures):
+            outcome = done.result()
+            outcomes[outcome.console] = outcome
+            if on_done is not None:
+                on_done(outcome)
+
+    pool = ThreadPoolExecutor(min(limit, len(names)))
+    futures = {pool.submit(job, name): name for name in names}
+    try:
+        collect(futures)
+    except (KeyboardInterrupt, SystemExit):
+        pool.shutdown(wait=False, cancel_futures=True)
+        begun = [future for future, name in futures.items() if not future.cancelled() and name not in outcomes]
+        if on_interrupt is not None:
+            on_interrupt([futures[future] for future in begun if not future.done()])
+        collect(begun)
+        raise
+    except BaseException:
+        pool.shutdown()
+        raise
+    pool.shutdown()
     return {name: outcomes[name] for name in names}
 
 

@@ -6,6 +6,7 @@ import argparse
 import os
 import stat
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import List, Optional, Sequence, Tuple
@@ -21,6 +22,7 @@ from conman.text import decode, encode
 
 PROGRESS_AFTER_SECONDS = 2.0
 BAR_WIDTH = 30
+INTERRUPTED = 130
 MAX_SECONDS = 1e6
 """Eleven days; poll(2) cannot wait for 25."""
 
@@ -28,8 +30,10 @@ EPILOG = """\
 The credentials file has the lines "user = NAME" and "password = WORD"; nobody else may read it. With it, run logs in
 where a login is asked for, and out again. Without it, a shell has to be there.
 
+Ctrl-C begins no more consoles and waits for those under way; a second one leaves them as they are.
+
 Exit status: 0 if the command succeeded everywhere; 1 if it failed somewhere; 2 if the server cannot be reached
-or refused.
+or refused; 130 after Ctrl-C.
 """
 
 
@@ -70,10 +74,23 @@ def main(program: str, arguments: Sequence[str]) -> int:
         return 2
     mode = "force" if options.f else "join" if options.j else "connect"
     report = _Report(len(names), sys.stderr.isatty())
-    outcomes = run_on(
-        names, job, limit=options.p, mode=mode, server=address, timeout=options.timeout, on_done=report.add
-    )
-    return report.finish(list(outcomes.values()))
+    try:
+        run_on(
+            names,
+            job,
+            limit=options.p,
+            mode=mode,
+            server=address,
+            timeout=options.timeout,
+            on_done=report.add,
+            on_interrupt=report.interrupted,
+        )
+    except KeyboardInterrupt:
+        report.finish()
+        if threading.active_count() > 1:
+            os._exit(INTERRUPTED)  # a second interrupt: the threads that still work must not hold our end
+        return INTERRUPTED
+    return report.finish()
 
 
 def _parser(program: str) -> argparse.ArgumentParser:
@@ -197,9 +214,19 @@ class _Report:
     def _elapsed(self) -> float:
         return time.monotonic() - self._started
 
-    def finish(self, outcomes: List[Outcome[CommandResult]]) -> int:
-        if len(outcomes) > 1:
-            _complain(f"{len(outcomes)} consoles: {len(outcomes) - self._failed} succeeded, {self._failed} failed")
+    def interrupted(self, under_way: List[str]) -> None:
+        self._hide_bar()
+        if under_way:
+            _complain(f"Interrupted: waiting for {', '.join(under_way)}; Ctrl-C again leaves them as they are")
+
+    def finish(self) -> int:
+        """The sum of it all; returns the exit status."""
+        self._hide_bar()
+        if self._total > 1:
+            missing = self._total - self._done
+            not_run = f", {missing} not finished" if missing else ""
+            succeeded = self._done - self._failed
+            _complain(f"{self._total} consoles: {succeeded} succeeded, {self._failed} failed{not_run}")
         return 1 if self._failed else 0
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conman.errors import ConmanError
-from conman.options import Answer, UsageError, parse, read_patterns
+from conman.options import Answer, UsageError, first_name, parse, read_patterns
 from conman.protocol import Request, RequestCommand
 
 
@@ -81,3 +81,11 @@ def test_any_command_line_is_understood_or_refused(arguments: List[str]) -> None
         parse(arguments, {})
     except ConmanError as error:
         assert str(error)
+
+
+def test_the_first_name_is_found_behind_options_and_their_values() -> None:
+    for options in ([], ["-d", "h"], ["-dh"], ["-Qd", "h"], ["-Qrdh", "--status"], ["-e", "-d", "-F", "x"]):
+        assert first_name([*options, "run", "x"]) == len(options)
+    for none in ([], ["-q"], ["-d"], ["-d", "h"], ["--", "run"], ["-q", "--", "run"]):
+        assert first_name(none) is None
+    assert first_name(["-"]) == 0

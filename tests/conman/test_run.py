@@ -51,7 +51,7 @@ def test_a_bar_is_shown_between_lines_when_it_takes_long(
     report.add(Outcome("n1", CommandResult("out", 0)))
     report.add(Outcome("n2", error=DialogueError("No shell prompt")))
     report.add(Outcome("n3", CommandResult("", 7)))
-    assert report.finish([Outcome("n1"), Outcome("n2"), Outcome("n3")]) == 1
+    assert report.finish() == 1
     shown = capfd.readouterr()
     assert shown.out == "n1:out\n"
     first, second, *rest = shown.err.split("\r\x1b[K")

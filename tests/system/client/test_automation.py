@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, List
 
 import pytest
 
@@ -19,6 +19,7 @@ from conman import (
     DialogueError,
     Login,
     LostError,
+    Outcome,
     RefusedError,
     State,
     query,
@@ -105,7 +106,7 @@ def test_states(site: DemoSite) -> None:
 
 
 def test_errors_are_collected_by_console(site: DemoSite) -> None:
-    done = []
+    done: List[Outcome[str]] = []
     with Console("mute", server=site.server):
         outcomes = run_on(
             ["mute", "sh2", "absent"], lambda console: console.name, server=site.server, limit=1, on_done=done.append
@@ -180,7 +181,7 @@ def test_the_same_with_asyncio(site: DemoSite) -> None:
         return console.before
 
     async def main() -> None:
-        done = []
+        done: List[Outcome[str]] = []
         outcomes = await run_on_async(
             ["node1", "node2", "absent"], job, "hello", server=site.server, limit=2, on_done=done.append
         )

@@ -13,7 +13,7 @@ from typing import Dict, Iterator, List
 import pytest
 
 from conman import Console
-from tests.fakes.daemons import ORIGINAL, OURS, environment
+from tests.fakes.daemons import ORIGINAL, OURS, environment, masked
 from tests.fakes.demo_site import DemoSite
 from tests.fakes.files import PATIENCE_SECONDS
 from tests.fakes.peers import installed_program
@@ -122,6 +122,43 @@ def test_run_needs_a_server_and_a_time_limit_that_is_one(site: DemoSite) -> None
     assert b"'x' is no number above 0\n" in run(site, "run", "-p", "x", "sh1", "--", "true").stderr
 
 
+def test_options_may_stand_before_the_word_run(site: DemoSite) -> None:
+    result = run(site, "-d", site.server, "-r", "run", "-p", "1", "SH1", "--", "echo", "-n", "--", "x; echo")
+    assert (result.returncode, result.stdout) == (0, b"sh1:-- x\n")
+
+
+def test_an_interrupted_run_tells_what_it_waits_for(site: DemoSite) -> None:
+    command = [*CLIENT, "run", "-p", "1", "sh1,sh2", "--", "echo $((6*7)); read line; echo got $line"]
+    with subprocess.Popen(command, env=environ(site), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        with Console("sh1", mode="monitor", server=site.server) as console:
+            console.expect("42")
+            process.send_signal(signal.SIGINT)
+            expected = b"Interrupted: waiting for sh1; Ctrl-C again leaves them as they are\n"
+            assert process.stderr.readline() == expected
+        with Console("sh1", mode="join", server=site.server) as console:
+            console.sendline("it")
+        assert process.stdout.read() == b"sh1:42\nsh1:it\nsh1:got it\n"
+        assert process.stderr.read() == (b"sh1:exit status 0\n2 consoles: 1 succeeded, 0 failed, 1 not finished\n")
+        assert process.wait(PATIENCE_SECONDS) == 130
+
+
+def test_a_second_interrupt_ends_a_run_at_once(site: DemoSite) -> None:
+    command = [*CLIENT, "run", "sh2", "--", "echo $((6*7)); read line"]
+    with subprocess.Popen(command, env=environ(site), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        with Console("sh2", mode="monitor", server=site.server) as console:
+            console.expect("42")
+            process.send_signal(signal.SIGINT)
+            assert process.stderr.readline().startswith(b"Interrupted: waiting for sh2;")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE_SECONDS) == 130
+            assert process.stderr.read() == b""
+    with Console("sh2", mode="force", server=site.server) as console:
+        console.sendline("x")
+        console.expect("[#$] ")
+
+
 def test_a_console_may_be_called_run(tmp_path: Path) -> None:
     with Site(OURS, tmp_path) as site:
         site.start('console name="run" dev="test:" testopts="b:0"\n')
@@ -197,6 +234,25 @@ def test_tail_colours_on_a_terminal_and_ends_with_an_interrupt(tmp_path: Path) -
         terminal.signal(signal.SIGINT)
         assert terminal.wait() == 130
         assert terminal.errors == b""
+
+
+def test_tail_and_status_go_to_the_log_as_they_are_shown(tmp_path: Path) -> None:
+    with Site(OURS, tmp_path) as site:
+        pair = Pair(OURS, site)
+        terminal = pair.start("--tail", "-Q", "-l", str(tmp_path / "tail"), "u")
+        site.daemon.wait_for("connected to [u]")
+        pair.node.send(b"text\r\n")
+        terminal.read_until(b"text\r\n")
+        terminal.signal(signal.SIGINT)
+        assert terminal.wait() == 130
+        assert masked((tmp_path / "tail").read_bytes(), tmp_path) == (
+            b"\r\n<ConMan> Log started at DATE TIME ZONE.\r\nu:text\n\r\n<ConMan> Log finished at DATE TIME ZONE.\r\n"
+        )
+        assert pair.run("--status", "--json", "-l", "status", "n1")["status"] == 0
+        assert b'{"console": "n1"' in site.path("status").read_bytes()
+        assert pair.run("--status", "--tail")["error"] == (
+            b"ERROR:     CMDLINE: --status and --tail exclude each other\n"
+        )
 
 
 # conmen-py
