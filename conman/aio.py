@@ -96,9 +96,7 @@ class AsyncConsole(Session):
 
     # Waiting.
 
-    async def expect(
-        self, patterns: Union[PatternLike, Sequence[PatternLike]], timeout: Optional[float] = None
-    ) -> int:
+    async def expect(self, patterns: Union[PatternLike, Sequence[PatternLike]], timeout: Optional[float] = None) -> int:
         return self._keep(await self._await(compiled(patterns), self._seconds(timeout)))
 
     async def expect_exact(

@@ -178,9 +178,7 @@ class Console(Session):
 
     # Waiting.
 
-    def expect(
-        self, patterns: Union[PatternLike, Sequence[PatternLike]], timeout: Optional[float] = None
-    ) -> int:
+    def expect(self, patterns: Union[PatternLike, Sequence[PatternLike]], timeout: Optional[float] = None) -> int:
         """Wait for the first of ``patterns`` (regular expressions, ``EOF``, ``TIMEOUT``); returns its number.
 
         Raises ``EOF`` or ``TIMEOUT`` where those are none of the patterns. No ``timeout`` means the console's.

@@ -17,9 +17,10 @@ MEGABYTE = b"".join(b"%015d\n" % number for number in range(65536))
 
 
 def test_a_flood_of_100_megabytes_is_shown_complete_and_in_order() -> None:
-    with ScriptedDaemon() as daemon, OnTerminal(
-        [*client_command(OURS), "-d", f"127.0.0.1:{daemon.port}", "n1"]
-    ) as terminal:
+    with (
+        ScriptedDaemon() as daemon,
+        OnTerminal([*client_command(OURS), "-d", f"127.0.0.1:{daemon.port}", "n1"]) as terminal,
+    ):
         daemon.grant()
         terminal.read_until(b"opened.\r\n")
 
