@@ -192,6 +192,24 @@ class Console:
     def release_output(self) -> None:
         """Go on reading."""
 
+    def adopt(self, settings: ConsoleSettings) -> bool:
+        """Go on with ``settings`` from now on; returns whether that can be done without a new connection."""
+        if settings.device != self.settings.device and not self._adopt_device(settings):
+            return False
+        self.settings = settings
+        return True
+
+    def _adopt_device(self, settings: ConsoleSettings) -> bool:
+        """Make what differs between the devices true of the connection; returns whether that was possible."""
+        return False
+
+    def sink_changed(self) -> None:
+        """The sink's ``record`` is another one now."""
+
+    def programs(self) -> tuple[int, ...]:
+        """The programs that run for this console; each is the leader of its group, and goes when the console does."""
+        return ()
+
     def client_attached(self) -> Optional[str]:
         """A client came. Returns what to tell it alone when the console is down; call ``retry_now`` then."""
         if self.state is State.UP:
@@ -294,6 +312,9 @@ class DescriptorConsole(Console):
         self.received = self._receiver()
         if self._fd >= 0:
             self._start_reading()
+
+    def sink_changed(self) -> None:
+        self.received = self._receiver()
 
     def hold_output(self) -> None:
         if self._fd >= 0:

@@ -14,7 +14,7 @@ import socket
 import stat
 import struct
 import termios
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from conman.text import encode
 from conmand.config.model import LogLevel, ProcessDevice
@@ -96,6 +96,9 @@ class ProcessConsole(DescriptorConsole):
 
     def _spawn(self, argv: List[str], fd: int) -> None:
         self._pid = self.services.children.spawn(argv, stdin=fd, stdout=fd, stderr=fd)
+
+    def programs(self) -> Tuple[int, ...]:
+        return (self._pid,) if self._fd >= 0 else ()
 
     def _is_end_of_file(self, error: OSError) -> bool:
         # The master of a pseudo-terminal reads EIO once nobody has its slave open.

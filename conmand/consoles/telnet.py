@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from dataclasses import replace
 from typing import Callable, Optional
 
 from conman.address import joined
@@ -52,6 +53,15 @@ class TelnetConsole(DescriptorConsole):
         if self.state is not State.UP and self._backoff is not None:
             self._backoff.reset()
         super().retry_now()
+
+    def _adopt_device(self, settings: ConsoleSettings) -> bool:
+        device = settings.device
+        if not isinstance(device, TelnetDevice) or replace(self._device, keepalive=device.keepalive) != device:
+            return False
+        if self._fd >= 0:
+            with socket.socket(fileno=os.dup(self._fd)) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(device.keepalive))
+        return True
 
     def _open(self) -> None:
         self.state = State.PENDING

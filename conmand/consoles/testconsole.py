@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Tuple
 
-from conmand.config.model import TestDevice, TestOptions
+from conmand.config.model import ConsoleSettings, TestDevice, TestOptions
 from conmand.consoles.base import Console
 
 PIECE_BYTES = 8191
@@ -46,6 +46,9 @@ class TestConsole(Console):
                 remaining -= len(piece)
                 self.sink.publish(piece)
         self._timer = self.services.loop.call_later(delay_seconds(options, random.uniform(0, 1)), self._fire)
+
+    def _adopt_device(self, settings: ConsoleSettings) -> bool:
+        return isinstance(settings.device, TestDevice)  # the next burst is another one
 
     def _shut(self) -> None:
         pass

@@ -103,6 +103,42 @@ class SharedConsole:
                 if client not in self.readers:
                     client.inform(block)
 
+    # From the configuration, when it is read again.
+
+    def reconfigure(self, settings: ConsoleSettings, services: Services) -> bool:
+        """Go on with ``settings``. Returns whether that took another device, which is to be started then.
+
+        Clients stay, and so does the log, which is looked after elsewhere.
+        """
+        if self.device.adopt(settings):
+            return False
+        if self.is_up:
+            self.announce(LogLevel.NOTICE, notices.reconfigured(self.name, self.device.label))
+        self.device.stop()
+        self.device = create_console(settings, self, services)
+        self._note_attendance()
+        if self._holders:
+            self.device.hold_output()
+        return True
+
+    def change_log(self, log: Optional[ConsoleLog]) -> None:
+        """Log to ``log`` from now on; what was the log before is the caller's."""
+        self.log = log
+        self.device.sink_changed()
+
+    def remove(self) -> None:
+        """There is no such console any more: say so to all that are attached, end their sessions, close the device."""
+        text = notices.removed(self.name)
+        self.report(LogLevel.NOTICE, text)
+        if self.log is not None:
+            self.log.notice(text)
+        attached = [*self.readers, *(writer for writer in self.writers if writer not in self.readers)]
+        self.readers = self.writers = ()  # so that nobody's leaving is told to the others, who leave as well
+        self.device.stop()
+        for client in attached:
+            client.deliver(notices.framed(text))  # also to those who want no notices: their session ends
+            client.robbed_of(self)
+
     # From clients.
 
     def add_reader(self, client: Participant) -> None:

@@ -74,6 +74,16 @@ def output_lost(lost_bytes: int) -> str:
     return f"Lost {lost_bytes} byte{'' if lost_bytes == 1 else 's'} of output: this client is too slow"
 
 
+def removed(console: str) -> str:
+    """Ours: the configuration was read again, and has the console no more. Its sessions end."""
+    return f"Console [{console}] is no longer configured"
+
+
+def reconfigured(console: str, device: str) -> str:
+    """Ours: the configuration was read again, and has another ``device`` for the console, or other options."""
+    return f"Console [{console}] is reconfigured: disconnected from {device}"
+
+
 def replay_begin(console: str) -> str:
     return f"Begin log replay of console [{console}]"
 

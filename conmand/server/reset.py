@@ -39,6 +39,10 @@ class ResetCommands:
     def configured(self) -> bool:
         return self._expand is not None
 
+    def configure(self, expand: Optional[Callable[[SharedConsole], str]]) -> None:
+        """For what is asked from now on; a command that runs is not touched."""
+        self._expand = expand
+
     def reset(self, console: SharedConsole, client: notices.Person) -> None:
         if self._expand is None:
             return

@@ -32,7 +32,11 @@ class LocalSessions:
     async def begin(self, caller: Caller, asked: Asked, names: Sequence[str]) -> bool:
         """Begin a session with the consoles ``names``, or refuse. Returns whether the caller's socket was taken."""
         request = asked.request
-        consoles = [self._consoles[name] for name in names]
+        # A console may have gone from the configuration since it was looked for.
+        consoles = [self._consoles[name] for name in names if name in self._consoles]
+        if not consoles:
+            await caller.refuse(ErrorCode.NO_CONSOLES, protocol.NO_CONSOLES)
+            return False
         writing = request.command is RequestCommand.CONNECT
         if writing and not request.force and not request.join:
             busy = [console for console in consoles if console.writers]
@@ -53,7 +57,8 @@ class LocalSessions:
             force=request.force and writing,
         )
         self.clients.add(client)
-        client.start(consoles, protocol.encode_ok(names, reset=self.can_reset), asked.rest, writing=writing)
+        reply = protocol.encode_ok([console.name for console in consoles], reset=self.can_reset)
+        client.start(consoles, reply, asked.rest, writing=writing)
         return True
 
     async def describe(self, names: Sequence[str]) -> AsyncIterator[bytes]:

@@ -6,6 +6,7 @@ import socket
 from typing import Any, Dict, List, Optional
 
 from conmand.config.model import ConsoleSettings, TestDevice, TestOptions
+from conmand.consoles.base import State
 from conmand.server.client import Client, ClientContext
 from conmand.server.console_log import ConsoleLog
 from conmand.server.hub import SharedConsole
@@ -25,6 +26,22 @@ class Device:
         self.on_hold = False
         self.down: Optional[str] = None
         self.retries = 0
+        self.adopted: List[ConsoleSettings] = []
+        self.can_adopt = True
+        self.state = State.UP
+        self.label = "<device>"
+        self.is_stopped = False
+        self.sinks = 0
+
+    def adopt(self, settings: ConsoleSettings) -> bool:
+        self.adopted.append(settings)
+        return self.can_adopt
+
+    def sink_changed(self) -> None:
+        self.sinks += 1
+
+    def stop(self) -> None:
+        self.is_stopped = True
 
     def send(self, data: bytes) -> None:
         self.sent.append(data)

@@ -446,3 +446,32 @@ def test_a_reader_event_after_the_end_of_the_same_turn_reads_nothing_foreign() -
         close(shared)
 
     run(test)
+
+
+def test_settings_with_another_device_are_not_adopted_and_others_are() -> None:
+    async def test(loop: ManualLoop) -> None:
+        device, _sink = console(loop)
+        device.start()
+        logged = ConsoleSettings("n1", UnixDevice("/n1"), log="/l")
+        assert device.adopt(logged) and device.settings is logged
+        assert not device.adopt(ConsoleSettings("n1", UnixDevice("/n2"))) and device.settings is logged
+        assert device.state is State.UP and device.programs() == ()
+        close(device)
+
+    run(test)
+
+
+def test_what_is_read_goes_where_the_sink_says_by_then() -> None:
+    async def test(loop: ManualLoop) -> None:
+        device, sink = console(loop)
+        device.start()
+        other = RecordingSink()
+        device.sink = other
+        device.device.send(b"before")
+        await sink.until(lambda: sink.published == b"before")
+        device.sink_changed()
+        device.device.send(b"after")
+        await other.until(lambda: other.published == b"after")
+        close(device)
+
+    run(test)

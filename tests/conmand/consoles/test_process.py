@@ -299,3 +299,16 @@ def test_stop_closes_the_programs_input_and_says_nothing() -> None:
         assert loop.timers() == []
 
     with_children(test)
+
+
+def test_a_program_is_known_while_it_runs() -> None:
+    async def test(loop: ManualLoop, opened: Opened) -> None:
+        console, sink = opened("/bin/cat")
+        assert console.programs() == ()
+        console.start()
+        (pid,) = console.programs()
+        assert sink.announced == [f'Console [p] connected to "cat" (pid {pid})']
+        console.stop()
+        assert console.programs() == ()
+
+    with_children(test)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
+from dataclasses import replace
 
 import pytest
 
-from conmand.config.model import ConsoleSettings, LogLevel, TelnetDevice
+from conmand.config.model import ConsoleSettings, LogLevel, TelnetDevice, UnixDevice
 from conmand.consoles.base import State
 from conmand.consoles.telnet import TelnetConsole
 from tests.fakes.loops import ManualLoop, run, settle
@@ -349,6 +351,36 @@ def test_last_words_with_protocol_in_them_are_read_though_a_key_fails_first() ->
         assert server.sink.published == b"line is busy"
         assert server.console.state is State.DOWN
         peer.close()
+        server.close()
+
+    run(test)
+
+
+def test_keepalive_is_changed_on_the_live_connection_and_nothing_else_is() -> None:
+    async def test(loop: ManualLoop) -> None:
+        server = TerminalServer(loop)
+        device = TelnetDevice("127.0.0.1", server.port)
+        without = ConsoleSettings("t", replace(device, keepalive=False))
+        with await server.connected() as peer:
+            fd = server.console._fd
+            assert server.console.adopt(without) and server.console.settings is without
+            with socket.socket(fileno=os.dup(fd)) as sock:
+                assert not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            for other in (replace(device, port=1), replace(device, host="h"), UnixDevice("/s")):
+                assert not server.console.adopt(ConsoleSettings("t", other))
+            assert server.console.settings is without
+            await loop.sock_sendall(peer, b"still here")
+            await server.sink.until(lambda: server.sink.published == b"still here")
+        server.close()
+
+    run(test)
+
+
+def test_keepalive_of_a_console_that_is_down_is_for_the_next_connection() -> None:
+    async def test(loop: ManualLoop) -> None:
+        server = TerminalServer(loop)
+        assert server.console.adopt(ConsoleSettings("t", TelnetDevice("127.0.0.1", server.port, keepalive=False)))
+        (await server.connected()).close()
         server.close()
 
     run(test)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conmand.config.model import ConsoleSettings, TestDevice, TestOptions
+from conmand.config.model import ConsoleSettings, TestDevice, TestOptions, UnixDevice
 from conmand.consoles.base import State
 from conmand.consoles.testconsole import PIECE_BYTES, TestConsole, burst, delay_seconds
 from tests.fakes.loops import ManualLoop, run
@@ -112,3 +112,16 @@ def test_bursts_continue_each_other(lengths: list[int]) -> None:
 )
 def test_the_delay_between_bursts(options: TestOptions, fraction: float, seconds: float) -> None:
     assert delay_seconds(options, fraction) == pytest.approx(seconds)
+
+
+def test_other_options_are_those_of_the_next_burst() -> None:
+    async def test(loop: ManualLoop) -> None:
+        device, sink = console(loop, TestOptions(burst_bytes=1))
+        device.start()
+        assert device.adopt(ConsoleSettings("t", TestDevice(TestOptions(burst_bytes=5))))
+        await loop.advance(0.1)
+        assert sink.published == CYCLE[:6]
+        assert not device.adopt(ConsoleSettings("t", UnixDevice("/s")))
+        device.stop()
+
+    run(test)

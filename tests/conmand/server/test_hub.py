@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from conmand.config.model import ConsoleSettings, LogLevel, TestDevice, TestOptions
+from conmand.consoles.base import State
+from conmand.server import hub
 from conmand.server.hub import SharedConsole
-from tests.fakes.clients import Site
-from tests.fakes.loops import ManualLoop, run
+from tests.fakes.clients import Device, Site, as_log
+from tests.fakes.loops import ManualLoop, run, settle
 from tests.fakes.services import FakeServices
 from tests.fakes.sinks import RecordingLog
 
@@ -271,5 +275,113 @@ def test_it_makes_the_device_its_settings_describe() -> None:
         console.device.start()
         assert console.is_up
         console.device.stop()
+
+    run(test)
+
+
+OTHER = ConsoleSettings("n1", TestDevice(TestOptions(burst_bytes=0, max_delay_ms=1)))
+
+
+def test_settings_that_the_device_can_adopt_change_nothing_else() -> None:
+    async def test(loop: ManualLoop) -> None:
+        site = Site(loop)
+        writer = site.connect("w")
+        writer.seen()
+        assert not site.consoles[0].reconfigure(OTHER, FakeServices(loop))
+        assert site.devices[0].adopted == [OTHER] and not site.devices[0].is_stopped
+        assert writer.seen() == b"" and site.consoles[0].writers == (writer.client,)
+        site.close()
+
+    run(test)
+
+
+def test_another_device_takes_the_place_of_the_old_one_and_clients_stay() -> None:
+    async def test(loop: ManualLoop) -> None:
+        site = Site(loop)
+        writer, monitor = site.connect("w"), site.connect("m", writing=False)
+        quiet = site.connect("q", writing=False, quiet=True)
+        for end in (writer, monitor, quiet):
+            end.seen()
+        console, old = site.consoles[0], site.devices[0]
+        old.can_adopt = False
+        assert console.reconfigure(OTHER, FakeServices(loop))
+        said = "Console [n1] is reconfigured: disconnected from <device>"
+        assert lines(writer.seen()) == lines(monitor.seen()) == [said]
+        assert quiet.seen() == b"" and site.logs[0].notices[-1] == said
+        assert site.daemon_log.lines[-1] == (LogLevel.NOTICE, said)
+        assert old.is_stopped and console.device is not old and console.device.settings is OTHER
+        assert not console.is_up  # it is to be started
+        console.publish(b"new")
+        assert writer.seen() == monitor.seen() == b"new"
+        console.device = old  # type: ignore[assignment]
+        site.close()
+
+    run(test)
+
+
+def test_a_device_that_was_down_is_replaced_without_a_word() -> None:
+    async def test(loop: ManualLoop) -> None:
+        site = Site(loop)
+        site.devices[0].can_adopt, site.devices[0].state = False, State.DOWN
+        assert site.consoles[0].reconfigure(OTHER, FakeServices(loop))
+        assert not site.logs[0].notices and not site.daemon_log.lines
+        site.close()
+
+    run(test)
+
+
+def test_a_new_device_is_read_for_its_clients_and_waits_for_those_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(loop: ManualLoop) -> None:
+        site = Site(loop)
+        new = Device()
+        monkeypatch.setattr(hub, "create_console", lambda *arguments: new)
+        monitor = site.connect("m", writing=False)
+        site.consoles[0].hold_device(monitor.client)
+        site.devices[0].can_adopt = False
+        site.consoles[0].reconfigure(OTHER, FakeServices(loop))
+        assert new.attended == [True] and new.on_hold
+        site.consoles[0].release_device(monitor.client)
+        assert not new.on_hold
+        site.close()
+
+    run(test)
+
+
+def test_a_console_that_is_removed_tells_all_and_ends_their_sessions() -> None:
+    async def test(loop: ManualLoop) -> None:
+        site = Site(loop, 2)
+        ends = [site.connect("w"), site.connect("m", writing=False), site.connect("q", quiet=True, force=False)]
+        broadcaster = site.connect("b", 1, 2, broadcast=True)
+        only_here = site.connect("c", 1, broadcast=True)
+        for end in (*ends, broadcaster, only_here):
+            end.seen()
+        before = len(site.logs[0].notices)
+        site.consoles[0].remove()
+        said = "Console [n1] is no longer configured"
+        for end in (*ends, only_here):
+            assert lines(end.seen()) == [said] and end.ended
+        assert lines(broadcaster.seen()) == [said] and not broadcaster.ended
+        assert site.logs[0].notices[before:] == [said]
+        assert (LogLevel.NOTICE, said) in site.daemon_log.lines
+        assert site.devices[0].is_stopped
+        assert site.consoles[0].readers == site.consoles[0].writers == ()
+        broadcaster.type(b"x")
+        await settle()
+        assert site.devices[0].sent == [] and site.devices[1].sent == [b"x"]
+        site.close()
+
+    run(test)
+
+
+def test_a_log_that_comes_later_or_goes_is_told_to_the_device() -> None:
+    async def test(loop: ManualLoop) -> None:
+        site = Site(loop, logged=False)
+        console = site.consoles[0]
+        console.change_log(as_log(site.logs[0]))
+        console.publish(b"logged")
+        console.change_log(None)
+        console.publish(b"not logged")
+        assert site.logs[0].written == b"logged" and site.devices[0].sinks == 2
+        site.close()
 
     run(test)

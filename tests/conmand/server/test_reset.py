@@ -144,3 +144,19 @@ def test_without_a_command_a_reset_is_ignored_in_silence() -> None:
         site.close()
 
     run(test)
+
+
+def test_a_command_can_be_configured_later_and_taken_away() -> None:
+    async def test(loop: ManualLoop) -> None:
+        site, children = Site(loop), FakeChildren()
+        client = site.connect("u").client
+        resets = ResetCommands(None, children, loop)  # type: ignore[arg-type]
+        resets.configure(lambda console: "now")
+        assert resets.configured
+        resets.reset(site.consoles[0], client)
+        resets.configure(None)
+        resets.reset(site.consoles[0], client)
+        assert children.spawned == [["/bin/sh", "-c", "now"]] and len(resets.pids()) == 1
+        site.close()
+
+    run(test)
