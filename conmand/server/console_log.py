@@ -206,7 +206,21 @@ class ConsoleLog:
         except OSError:
             return b"", 0
 
+    def reconfigure(self, options: LogOptions, resolve_path: Callable[[], str]) -> None:
+        """Go on with these. ``sanitize`` and ``timestamp`` count for what is written from now on; lock and name once
+        the file is opened anew, which is the caller's to see to."""
+        if options != self._options:
+            state = self._lines.state
+            self._lines = LineProcessor(options.sanitize, options.timestamp)
+            self._lines.state = state
+        self._options, self._resolve_path = options, resolve_path
+
     # What clients ask for.
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it is closed for good."""
+        return self._closed
 
     @property
     def is_open(self) -> bool:
@@ -331,6 +345,7 @@ class ConsoleLog:
             count = len(self._backlog.text)
             plural = "" if count == 1 else "s"
             self._daemon_log.warning(f"Destroying [{self.path}] with {count} byte{plural} of unwritten data")
+            self._budget.left_bytes += count  # other logs go on
             if self._lost_bytes or self._lost_notices:
                 lost = notices.log_lost(self.name, self._lost_bytes, self._lost_notices)
                 self._daemon_log.warning(f"{lost[: -len(' here')]} at its end")

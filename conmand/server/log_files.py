@@ -140,8 +140,9 @@ async def stamp_at_intervals(logs: Sequence[ConsoleLog], minutes: int) -> None:
                 due = first_stamp(now, minutes)
             await asyncio.sleep(min(due - now, 60.0))
             continue
-        for count, log in enumerate(logs):
-            log.stamp(now)
+        for count, log in enumerate(tuple(logs)):  # which may change at each turn of the loop
+            if not log.is_stopped:
+                log.stamp(now)
             if count % BATCH == BATCH - 1:
                 await asyncio.sleep(0)  # 9,000 writes are no reason to keep a key waiting
         due += (int((now - due) // (60 * minutes)) + 1) * 60 * minutes

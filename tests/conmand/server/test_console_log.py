@@ -652,3 +652,52 @@ def test_replay_survives_rotation_truncation_and_a_device(tmp_path: Path) -> Non
         device.stop()
 
     run(test)
+
+
+def test_other_options_count_at_once_and_do_not_break_a_line(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        path = tmp_path / "n1.log"
+        it = Log(loop, path, LogOptions(sanitize=True))
+        it.open()
+        it.log.write(b"a\x01 part")
+        it.log.reconfigure(LogOptions(timestamp=True), lambda: str(path))
+        it.log.write(b" more\x01\r\nnext\r\n")
+        it.log.reconfigure(LogOptions(sanitize=True, timestamp=True), lambda: str(path))
+        it.log.write(b"b\x01\r\n")
+        text = re.sub(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", b"T", path.read_bytes())
+        assert text.partition(b".\r\n")[2] == b"a^A part more\x01\r\nTnext\r\nTb^A\r\n"
+        it.log.stop()
+
+    run(test)
+
+
+def test_another_name_counts_when_the_file_is_opened_anew(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        it = Log(loop, tmp_path / "old")
+        it.open()
+        it.log.write(b"one ")
+        it.log.reconfigure(LogOptions(lock=False), lambda: str(tmp_path / "new"))
+        it.log.write(b"two")
+        it.log.close_file()
+        it.log.write(b" three")
+        it.open()
+        it.log.write(b" four")
+        assert (tmp_path / "old").read_bytes().endswith(b"one two")
+        assert (tmp_path / "new").read_bytes().endswith(b".\r\n three four")
+        assert it.log.tail.endswith(b" four") and b"one two" in it.log.tail
+        it.log.stop()
+        assert it.log.is_stopped
+
+    run(test)
+
+
+def test_a_log_that_ends_leaves_its_room_to_the_others(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        it = Log(loop, tmp_path / "n1.log")
+        before = it.budget.left_bytes
+        it.log.write(b"never written")
+        assert it.budget.left_bytes < before
+        it.log.stop()
+        assert it.budget.left_bytes == before
+
+    run(test)

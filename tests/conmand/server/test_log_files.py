@@ -303,6 +303,7 @@ def test_nothing_to_open_is_no_work() -> None:
 class StampedLog:
     def __init__(self) -> None:
         self.stamps: List[float] = []
+        self.is_stopped = False
 
     def stamp(self, now: float) -> None:
         self.stamps.append(now)
@@ -411,6 +412,27 @@ def test_stamping_many_logs_lets_others_work_between(wall: List[float]) -> None:
             seen.add(sum(bool(log.stamps) for log in many))
             await asyncio.sleep(0)
         assert {BATCH, 2 * BATCH, 3 * BATCH} <= seen
+        task.cancel()
+
+    run(test)
+
+
+def test_logs_that_come_and_go_between_are_stamped_once_or_not_at_all(wall: List[float]) -> None:
+    async def test(loop: ManualLoop) -> None:
+        many = [StampedLog() for _ in range(2 * BATCH)]
+        before = list(many)
+        task = loop.create_task(stamp_at_intervals(many, 1))  # type: ignore[arg-type]
+        await settle()
+        loop._now += 60
+        while not many[BATCH - 1].stamps:
+            await asyncio.sleep(0)
+        gone = many.pop(0), many.pop()
+        for log in gone:
+            log.is_stopped = True
+        many.append(StampedLog())
+        await settle(20)
+        assert all(len(log.stamps) == (log is not gone[1]) for log in before)
+        assert not many[-1].stamps
         task.cancel()
 
     run(test)
