@@ -178,10 +178,24 @@ def test_a_file_that_cannot_be_read_refuses(tmp_path: Path, monkeypatch: pytest.
 # - libwrap stops at lines of more than 2 KiB; ours reads them.
 
 DAEMONS = ["conmand", "CONMAND", "con*", "ALL", "KNOWN", "sshd", "conmand@192.0.2.1", "conmand@192.0.2.0/24"]
-DAEMONS += ["ALL@198.51.100.1", "sshd@ALL"]
+DAEMONS += ["ALL@198.51.100.1", "sshd@ALL", "conmand@[2001:db8::1]", "ALL@[2001:db8::]/33"]
 CLIENTS = ["10.1.2.3", "10.1.", "10.1.2.0/24", "10.0.0.0/255.0.0.0", "9.9.9.9", "10.*.3", "10.?.?.?", "unknown@10."]
 CLIENTS += [".example.org", ".org", "alpha", "alpha.example.org", "ALPHA", "*.example.*", "a*", "KNOWN@ALL", "root@ALL"]
-CLIENTS += ["[fe80::2]", "[fe80::]/10", "[2001:db8::]/32", "fe80*", "LOCAL", "KNOWN", "UNKNOWN", "PARANOID", "ALL"]
+CLIENTS += [
+    "[fe80::2]",
+    "[fe80::]/10",
+    "[2001:db8::]/32",
+    "[2001:db8:8000::]/33",
+    "[::1]",
+    "[::]/0",
+    "::1",
+    "fe80*",
+    "LOCAL",
+    "KNOWN",
+    "UNKNOWN",
+    "PARANOID",
+    "ALL",
+]
 CLIENTS += ["ALL@ALL", "EXCEPT", "EXCEPT"]
 OPTIONS = [
     "allow",
@@ -217,9 +231,9 @@ def random_case(random_: random.Random) -> Dict[str, str]:
         "allow": random_rules(random_),
         "deny": random_rules(random_) + random_.choice(["", "ALL: ALL\n", "ALL: ALL EXCEPT 10.\n"]),
         "daemon": "conmand",
-        "address": random_.choice(["10.1.2.3", "9.9.9.9", "fe80::2", "2001:db8::7"]),
+        "address": random_.choice(["10.1.2.3", "9.9.9.9", "fe80::2", "2001:db8::7", "2001:db8:8000::7", "::1"]),
         "name": random_.choice(["", "alpha", "alpha.example.org", "beta.example.net", "paranoid"]),
-        "server": random_.choice(["", "192.0.2.1", "198.51.100.1"]),
+        "server": random_.choice(["", "192.0.2.1", "198.51.100.1", "2001:db8::1", "2001:db8:8000::1"]),
     }
 
 
@@ -266,16 +280,45 @@ def test_random_rules_are_decided_as_libwrap_decides(tmp_path: Path) -> None:
     ],
 )
 def test_rules_are_decided_as_tcpdmatch_predicts(tmp_path: Path, allow: str, deny: str, expected: str) -> None:
-    tcpdmatch = shutil.which("tcpdmatch", path="/usr/sbin:/usr/bin:/sbin:/bin")
-    if tcpdmatch is None:
-        skip_or_fail("tcpdmatch")
-        return
-    (tmp_path / "hosts.allow").write_text(allow)
-    (tmp_path / "hosts.deny").write_text(deny)
-    output = subprocess.run(
-        [tcpdmatch, "-d", "conmand@127.0.0.2", "127.0.0.1"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
-    ).stdout
-    (predicted,) = [line.split()[1] for line in output.splitlines() if line.startswith("access:")]
+    predicted = predict(tmp_path, allow, deny, "conmand@127.0.0.2", "127.0.0.1")
     assert predicted == expected
     decision = evaluate(allow, deny, ClientInfo("127.0.0.1"), "127.0.0.2")
     assert decision.granted == (predicted == "granted")
+
+
+@pytest.mark.parametrize("address", ["::1", "fe80::5", "2001:db8:1::5", "192.0.2.1"])
+@pytest.mark.parametrize(
+    "clients",
+    [
+        "[::1]",
+        "[0:0::1]",
+        "[fe80::]/10",
+        "[2001:db8::]/32 EXCEPT [2001:db8:1::]/48",
+        "[2001:db8:1::5]/128",
+        "ALL EXCEPT [::]/0",
+        "[::ffff:192.0.2.1]",
+        "[::ffff:0:0]/96",
+        "[::1]/0",
+        "2001:",
+        "::1",
+        "192.0.2.",
+    ],
+)
+def test_ipv6_patterns_mean_what_tcpdmatch_takes_them_for(tmp_path: Path, clients: str, address: str) -> None:
+    predicted = predict(tmp_path, f"conmand: {clients}\n", "ALL: ALL\n", "conmand", address)
+    decision = evaluate(f"conmand: {clients}\n", "ALL: ALL\n", ClientInfo(address))
+    assert decision.granted == (predicted == "granted"), decision
+
+
+def predict(directory: Path, allow: str, deny: str, daemon: str, client: str) -> str:
+    """libwrap's own tool: ``granted``, ``denied`` or ``delegated``."""
+    tcpdmatch = shutil.which("tcpdmatch", path="/usr/sbin:/usr/bin:/sbin:/bin")
+    if tcpdmatch is None:
+        skip_or_fail("tcpdmatch")
+    (directory / "hosts.allow").write_text(allow)
+    (directory / "hosts.deny").write_text(deny)
+    output = subprocess.run(
+        [str(tcpdmatch), "-d", daemon, client], cwd=directory, stdout=subprocess.PIPE, text=True
+    ).stdout
+    (predicted,) = [line.split()[1] for line in output.splitlines() if line.startswith("access:")]
+    return predicted
