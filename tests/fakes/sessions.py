@@ -15,15 +15,32 @@ GREETING = b"HELLO USER='root' TTY='pts/7'\n"
 class RawClient:
     """A connection to the client port. Reads wait for what is expected and fail with what was received instead."""
 
-    def __init__(self, port: int, *, receive_buffer_bytes: Optional[int] = None) -> None:
-        self._sock = socket.socket()
+    def __init__(
+        self,
+        port: int,
+        *,
+        receive_buffer_bytes: Optional[int] = None,
+        host: str = "127.0.0.1",
+        source: Optional[str] = None,
+    ) -> None:
+        """``host`` is a literal address, or the path of a Unix socket; ``source`` the address to come from."""
+        is_path = host.startswith("/")
+        self._sock = socket.socket(
+            socket.AF_UNIX if is_path else socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM
+        )
+        if source is not None:
+            self._sock.bind((source, 0))
         if receive_buffer_bytes is not None:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         self._sock.settimeout(PATIENCE_SECONDS)
-        self._sock.connect(("127.0.0.1", port))
+        self._sock.connect(host if is_path else (host, port))
         self._unread = b""
         self.received = b""
         """Everything so far."""
+
+    @property
+    def own_port(self) -> int:
+        return int(self._sock.getsockname()[1])
 
     def send(self, data: bytes) -> None:
         self._sock.sendall(data)
