@@ -34,6 +34,7 @@ class ResetCommands:
         self._children = children
         self._loop = loop
         self._running: Dict[SharedConsole, int] = {}  # to the command's pid
+        self.changed: Callable[[], None] = lambda: None  # called when ``pids`` have
 
     @property
     def configured(self) -> bool:
@@ -61,6 +62,7 @@ class ResetCommands:
             console.announce(LogLevel.WARNING, notices.reset_failed(console.name, error.strerror or str(error)))
             return
         self._running[console] = pid
+        self.changed()
         console.announce(LogLevel.NOTICE, notices.reset_by(console.name, client, pid))
 
     def _spawn(self, command: str, console: SharedConsole) -> int:
@@ -70,12 +72,11 @@ class ResetCommands:
             if limit is not None:
                 limit.cancel()
             self._running.pop(console, None)
+            self.changed()
 
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
-            pid = self._children.spawn(
-                ["/bin/sh", "-c", command], stdin=null, stdout=null, stderr=null, on_exit=exited
-            )
+            pid = self._children.spawn(["/bin/sh", "-c", command], stdin=null, stdout=null, stderr=null, on_exit=exited)
         finally:
             os.close(null)
         limit = self._loop.call_later(LIMIT_SECONDS, self._terminate, console, pid)
