@@ -7,7 +7,7 @@ gives the text without frame and final dot; ``framed`` adds those.
 from __future__ import annotations
 
 import time
-from typing import Optional, Protocol
+from typing import Optional, Protocol, Sequence
 
 from conman.text import encode
 
@@ -82,6 +82,12 @@ def removed(console: str) -> str:
 def reconfigured(console: str, device: str) -> str:
     """Ours: the configuration was read again, and has another ``device`` for the console, or other options."""
     return f"Console [{console}] is reconfigured: disconnected from {device}"
+
+
+def worker_ended(consoles: Sequence[str]) -> str:
+    """Ours: the process that owned the consoles has died, and the session with it."""
+    what = f"Console [{consoles[0]}] is" if len(consoles) == 1 else f"{len(consoles)} consoles are"
+    return f"{what} being restarted after a failure of the daemon -- connect again"
 
 
 def replay_begin(console: str) -> str:
