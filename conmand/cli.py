@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from typing import List, Optional, Tuple
+from typing import List, Optional, Tuple, Union
 
 from conman import __version__
 from conmand.config.model import DEFAULT_PORT, LogLevel
@@ -20,7 +20,7 @@ FEATURES = ("TCP-WRAPPERS", "PYTHON")
 """As the original names what it was built with; the last is ours. FREEIPMI comes before them, where its library is."""
 
 _SHORT_OPTIONS = "c:FhkLp:P:qrvVz"
-_LONG_OPTIONS = ["check=", "settings="]
+_LONG_OPTIONS = ["check=", "settings=", "workers="]
 
 HELP = f"""\
 Usage: %s [OPTIONS]
@@ -41,6 +41,8 @@ Usage: %s [OPTIONS]
             Check a configuration, print its problems and a summary, and exit.
   --settings FILE
             Specify conmand-py's own settings. [{DEFAULT_SETTINGS}]
+  --workers N|auto
+            Serve the consoles in N processes, or in as many as suit. [1]
 
 """
 
@@ -99,6 +101,7 @@ def _daemon(options: List[Tuple[str, str]], values: dict[str, str], port: Option
         verbose="v" in values,
         truncate_logs="z" in values,
         settings=os.path.abspath(values["--settings"]) if "--settings" in values else None,
+        workers=_workers(values.get("--workers")),
     )
     actions = [_SIGNALS[letter] for letter, _value in options if letter in _SIGNALS]
     try:
@@ -150,6 +153,15 @@ def _port(text: Optional[str]) -> Optional[int]:
     if not re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) or int(text) > 65535:
         raise _UsageError(f'invalid port "{text}"')
     return int(text)
+
+
+def _workers(text: Optional[str]) -> Union[int, str, None]:
+    from conmand.config.settings_file import parse_workers
+
+    try:
+        return None if text is None else parse_workers(text)
+    except ValueError as error:
+        raise _UsageError(f"--workers: {error}") from error
 
 
 def _fail(text: str) -> int:

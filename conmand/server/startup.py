@@ -14,8 +14,8 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import dataclass
-from typing import List, Mapping, Optional, Sequence, TypedDict
+from dataclasses import dataclass, replace
+from typing import List, Mapping, Optional, Sequence, TypedDict, Union
 
 from conman import __version__
 from conman.text import decode
@@ -42,6 +42,7 @@ class StartOptions:
     verbose: bool = False
     truncate_logs: bool = False
     settings: Optional[str] = None  # our own settings file; None: the default one, which need not exist
+    workers: Union[int, str, None] = None
 
 
 class DeviceScripts(TypedDict):
@@ -235,11 +236,13 @@ class _Startup:
 
     def _read_settings(self) -> DaemonSettings:
         try:
-            return settings_file.load(self._options.settings)
+            settings = settings_file.load(self._options.settings)
         except settings_file.SettingsError as error:
             for problem in error.problems:
                 self._log.error(str(problem))
             raise FatalError(str(error)) from error
+        workers = self._options.workers
+        return settings if workers is None else replace(settings, workers=workers)
 
     def _warn(self, complaint: Optional[str]) -> None:
         if complaint is not None:
