@@ -7,26 +7,53 @@ import faulthandler
 import os
 import resource
 import signal
-import traceback
-from typing import Any, Coroutine, Dict, Sequence
+from typing import Any, Coroutine, Dict, List, Protocol, Sequence
 
 from conman import __version__
-from conmand.config.model import Configuration, Device, IpmiDevice
+from conmand.config.model import Configuration, ConsoleSettings, IpmiDevice, ServerSettings
 from conmand.config.native_scripts import serve_natively
-from conmand.server.answers import Answers
+from conmand.server.answers import Answers, Sessions
+from conmand.server.bugs import report_bug
+from conmand.server.children import ChildReaper
 from conmand.server.daemonlog import DaemonLog, open_log
 from conmand.server.listener import Listener
 from conmand.server.listening import ListeningSocket
 from conmand.server.matching import Matcher
 from conmand.server.pidfile import PidFile
 from conmand.server.process_setup import ServiceManager, release_signals
+from conmand.server.resolver import NameResolver
 from conmand.server.site import Site, SiteOptions, expand
+from conmand.server.workers import plan
 
 DAEMON_LOG_RETRY_SECONDS = 60.0
 
 MAX_CLIENTS = 10_000
 MIN_CLIENTS = 16
 RESERVED_DESCRIPTORS = 64
+
+
+class Serving(Protocol):
+    """All consoles, in this process (``Site``) or in workers (``Front``)."""
+
+    children: ChildReaper
+    resolver: NameResolver
+
+    @property
+    def names(self) -> List[str]: ...
+
+    @property
+    def sessions(self) -> Sessions: ...
+
+    @property
+    def shares(self) -> List[List[ConsoleSettings]]: ...
+
+    def start(self) -> None: ...
+
+    async def reopen_logs(self) -> None: ...
+
+    def daemon_log_changed(self) -> None: ...
+
+    async def stop(self) -> None: ...
 
 
 class Daemon:
@@ -69,8 +96,8 @@ class Daemon:
     def _build(self) -> None:
         self._configuration = serve_natively(self._configuration, self._log.error)
         server, consoles = self._configuration.server, self._configuration.consoles
-        self._site = Site(server, consoles, self._options, self._log, self._loop, self._report_bug)
-        self._matcher = Matcher(list(self._site.consoles), self._site.children)
+        self._site = self._serve(server, consoles)
+        self._matcher = Matcher(self._site.names, self._site.children)
         self._listener = Listener(
             self._listening,
             Answers(self._matcher, self._site.sessions, self._log),
@@ -80,8 +107,16 @@ class Daemon:
             self._loop,
             keepalive=server.keepalive,
             tcpwrappers=server.tcpwrappers,
-            max_clients=max_clients([settings.device for settings in consoles]),
+            max_clients=max_clients(self._site.shares),
         )
+
+    def _serve(self, server: ServerSettings, consoles: Sequence[ConsoleSettings]) -> Serving:
+        workers = plan.count(self._options.settings.workers, len(consoles), len(os.sched_getaffinity(0)))
+        if workers == 1:
+            return Site(server, consoles, self._options, self._log, self._loop, self._report_bug)
+        from conmand.server.workers.front import Front  # one process needs nothing of this
+
+        return Front(server, consoles, self._options, workers, self._log, self._loop, self._report_bug)
 
     # Signals.
 
@@ -115,6 +150,7 @@ class Daemon:
         self._log.close_file()
         self._log.adopt(await self._loop.run_in_executor(None, open_log, daemon_log_path(pattern)))
         faulthandler.enable(self._log.fileno() or 2, all_threads=False)
+        self._site.daemon_log_changed()
 
     async def _retry_daemon_log(self) -> None:
         """The daemon's log may fail like any other; what it would have said waits (errata E19)."""
@@ -164,22 +200,24 @@ class Daemon:
             self._report_bug({"message": "a task failed", "exception": task.exception()})
 
     def _report_bug(self, context: Dict[str, Any]) -> None:
-        """A mistake of ours reaches the daemon's log, whole; what it hit is lost, the rest goes on."""
-        error = context.get("exception")
-        self._log.error(f"Internal error: {context.get('message')}: {error!r}")
-        if isinstance(error, BaseException):
-            for line in "".join(traceback.format_exception(type(error), error, error.__traceback__)).splitlines():
-                self._log.error(line)
+        report_bug(self._log, context)
 
 
-def max_clients(devices: Sequence[Device]) -> int:
-    """How many clients may be connected, so that consoles and their logs always find descriptors."""
+def max_clients(shares: Sequence[Sequence[ConsoleSettings]]) -> int:
+    """How many clients may be connected, so that consoles and their logs always find descriptors.
+
+    ``shares`` are the consoles of each process; all clients may be those of one.
+    """
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if soft == resource.RLIM_INFINITY:
         return MAX_CLIENTS
-    # A device and its log; an IPMI session is five descriptors.
-    needed = sum(6 if isinstance(device, IpmiDevice) else 2 for device in devices)
+    needed = max(sum(_descriptors(settings) for settings in share) for share in shares)
     return max(MIN_CLIENTS, min(MAX_CLIENTS, soft - needed - RESERVED_DESCRIPTORS))
+
+
+def _descriptors(settings: ConsoleSettings) -> int:
+    """A device and its log; an IPMI session is five descriptors."""
+    return 6 if isinstance(settings.device, IpmiDevice) else 2
 
 
 def daemon_log_path(pattern: str) -> str:

@@ -92,6 +92,14 @@ class Site:
         """Of all consoles, in the order of their definition."""
         return list(self.consoles)
 
+    @property
+    def shares(self) -> List[List[ConsoleSettings]]:
+        """All consoles are one process's."""
+        return [[console.device.settings for console in self.consoles.values()]]
+
+    def daemon_log_changed(self) -> None:
+        """Nobody else needs to know where the daemon's log is."""
+
     def start(self) -> None:
         """Begin to open the consoles; clients may come at once."""
         self._own(self._start_consoles())

@@ -146,15 +146,20 @@ def test_clients_leave_descriptors_for_consoles_and_logs(monkeypatch: pytest.Mon
     def limits(soft: int) -> None:
         monkeypatch.setattr(resource, "getrlimit", lambda which: (soft, soft))
 
-    devices: List[Device] = [UnixDevice("/s")] * 100
+    def consoles(device: Device, count: int = 100) -> List[ConsoleSettings]:
+        return [ConsoleSettings(f"c{number}", device) for number in range(count)]
+
+    unix = consoles(UnixDevice("/s"))
     limits(1024)
-    assert max_clients(devices) == 1024 - 200 - daemon_module.RESERVED_DESCRIPTORS
-    assert max_clients([IpmiDevice("h")] * 100) < max_clients(devices)
+    assert max_clients([unix]) == 1024 - 200 - daemon_module.RESERVED_DESCRIPTORS
+    assert max_clients([consoles(IpmiDevice("h"))]) < max_clients([unix])
+    # Of several processes, each has descriptors of its own; all clients may be those of the largest.
+    assert max_clients([consoles(UnixDevice("/s"), 30), unix]) == max_clients([unix])
     limits(100)
-    assert max_clients(devices) == daemon_module.MIN_CLIENTS
+    assert max_clients([unix]) == daemon_module.MIN_CLIENTS
     for plenty in (10**9, resource.RLIM_INFINITY):
         limits(plenty)
-        assert max_clients(devices) == daemon_module.MAX_CLIENTS
+        assert max_clients([unix]) == daemon_module.MAX_CLIENTS
 
 
 def test_the_daemons_log_has_specifiers_of_time_and_pid_only() -> None:
@@ -165,4 +170,4 @@ def test_the_daemons_log_has_specifiers_of_time_and_pid_only() -> None:
 def test_a_log_name_that_is_too_long_says_for_which_console() -> None:
     settings = ConsoleSettings("n1", TestDevice(), log="x" * 1022 + "%N")
     with pytest.raises(ValueError, match=r"^Unable to open logfile for \[n1\]: filename exceeded buffer$"):
-        site_module._log_path(settings)
+        site_module._log_path(settings, 1)

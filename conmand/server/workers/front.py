@@ -1,0 +1,200 @@
+"""The front: what a daemon with workers has in place of a site. It owns no console, only the processes that do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from dataclasses import replace
+from typing import Any, Callable, Coroutine, Dict, List, Sequence
+
+from conmand.config.model import ConsoleSettings, ServerSettings
+from conmand.server.children import ChildReaper
+from conmand.server.daemonlog import DaemonLog
+from conmand.server.resolver import NameResolver
+from conmand.server.site import CHILDREN_SECONDS, SiteOptions, expand
+from conmand.server.workers import messages as m
+from conmand.server.workers import orphans, plan
+from conmand.server.workers.process import WorkerProcess
+from conmand.server.workers.sessions import RemoteSessions
+
+STOP_SECONDS = 20.0
+"""For all workers to end; a site needs a few seconds if its programs do not go by themselves."""
+
+ORPHAN_ROUNDS = 8
+"""What an orphan has started becomes ours when it ends, and so on; nobody nests programs deeper."""
+
+
+class Front:
+    """Made and used on the running loop, as ``Site`` is. ``start`` once, ``stop`` once."""
+
+    def __init__(
+        self,
+        server: ServerSettings,
+        consoles: Sequence[ConsoleSettings],
+        options: SiteOptions,
+        workers: int,
+        daemon_log: DaemonLog,
+        loop: asyncio.AbstractEventLoop,
+        report_bug: Callable[[Dict[str, Any]], None],
+    ) -> None:
+        self._log = daemon_log
+        self._loop = loop
+        self._report_bug = report_bug
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self.children = ChildReaper(loop, cwd=None if options.foreground else "/")
+        self.children.start()
+        self.resolver = NameResolver(loop)
+        orphans.adopt_orphans()
+        self._worker_of: Dict[str, WorkerProcess] = {}
+        self._workers: List[WorkerProcess] = []
+        self._assign(server, consoles, options, workers)
+        self.sessions = RemoteSessions(self._worker_of, daemon_log, loop, can_reset=server.resetcmd is not None)
+
+    def _assign(
+        self, server: ServerSettings, consoles: Sequence[ConsoleSettings], options: SiteOptions, workers: int
+    ) -> None:
+        by_name = {settings.name: settings for settings in consoles}
+        assigned = plan.assign(list(by_name), workers, together=lambda name: _log_file(by_name[name], options.pid))
+        for_each = share_of_limits(options, workers)
+        for number, names in enumerate(plan.shares(assigned, workers), 1):
+            worker = WorkerProcess(
+                number,
+                server,
+                [by_name[name] for name in names],
+                for_each,
+                owner=self,
+                children=self.children,
+                daemon_log=self._log,
+                loop=self._loop,
+            )
+            self._workers.append(worker)
+            self._worker_of.update(dict.fromkeys(names, worker))
+        # In the order of their definition, not of the workers.
+        ordered = {name: self._worker_of[name] for name in by_name}
+        self._worker_of.clear()
+        self._worker_of.update(ordered)
+
+    @property
+    def names(self) -> List[str]:
+        """Of all consoles, in the order of their definition."""
+        return list(self._worker_of)
+
+    @property
+    def shares(self) -> List[List[ConsoleSettings]]:
+        """The consoles of each worker."""
+        return [list(worker.consoles.values()) for worker in self._workers]
+
+    def start(self) -> None:
+        """Start those workers that have something to do."""
+        for worker in self._workers:
+            if worker.consoles:
+                worker.start()
+
+    async def reopen_logs(self) -> None:
+        """Let every worker close and open its logs."""
+        await asyncio.gather(*(worker.ask(m.Reopen()) for worker in self._workers), return_exceptions=True)
+
+    def daemon_log_changed(self) -> None:
+        """The daemon's log is another file now; a worker's interpreter has its last words written there."""
+        fd = self._log.fileno()
+        for worker in self._workers:
+            if fd is not None:
+                worker.send(m.NewStderr(), fd)
+
+    # What workers say and do.
+
+    def said(self, worker: WorkerProcess, message: Any) -> None:
+        self.sessions.said(worker, message)
+
+    def gone(self, worker: WorkerProcess) -> None:
+        if not self._stopping:
+            self.sessions.worker_gone(worker)
+            self._own(self._replace(worker))
+
+    async def _replace(self, worker: WorkerProcess) -> None:
+        """Start ``worker`` again, once nothing that its predecessor started holds a device any more."""
+        resets, worker.resets = worker.resets, set()
+        await self._end_orphans(resets)
+        worker.restart()
+
+    async def _end_orphans(self, spared: set[int]) -> None:
+        """End the programs that a dead worker has left; reset commands may finish."""
+        for _round in range(ORPHAN_ROUNDS):
+            found = [pid for pid in orphans.orphans(self.children.pids()) if pid not in spared]
+            if not found:
+                return
+            for pid in found:
+                self.children.adopt(pid)
+            await self._end(found)
+        # What is left has become somebody's whom we know, or cannot be ended.
+
+    async def _end(self, pids: Sequence[int]) -> None:
+        left = list(pids)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for pid in left:
+                self._kill(pid, number)
+            left = await self.children.wait_all(left, CHILDREN_SECONDS)
+
+    def _kill(self, pid: int, number: int) -> None:
+        if orphans.is_leader(pid):
+            self.children.kill(pid, number)
+        elif self.children.is_running(pid):
+            os.kill(pid, number)
+
+    # Stop.
+
+    async def stop(self) -> None:
+        """Let all workers stop, and end those that do not. Whoever accepts clients has stopped before."""
+        # 1. No more replacements.
+        self._stopping = True
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.sessions.stop()
+        # 2. The workers, all at the same time.
+        for worker in self._workers:
+            worker.ask_to_stop()
+        deadline = self._loop.time() + STOP_SECONDS
+        await asyncio.gather(*(worker.stopped(deadline) for worker in self._workers))
+        self.sessions.close()
+        # 3. What a worker that was killed has left, and programs of our own.
+        resets = {pid for worker in self._workers for pid in worker.resets}
+        await self._end_orphans(resets)
+        await self._end(self.children.pids())
+        self.resolver.close()
+
+    # Odds and ends.
+
+    def _own(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._report_bug({"message": "a task failed", "exception": task.exception()})
+
+
+def share_of_limits(options: SiteOptions, workers: int) -> SiteOptions:
+    """What is meant for all of the daemon, divided."""
+    scripts, rotation = options.settings.scripts, options.settings.rotation
+    quota = rotation.quota_bytes
+    settings = replace(
+        options.settings,
+        scripts=replace(scripts, logins_at_once=max(scripts.logins_at_once // workers, 1)),
+        rotation=replace(rotation, quota_bytes=None if quota is None else quota // workers),
+    )
+    return replace(options, settings=settings)
+
+
+def _log_file(settings: ConsoleSettings, pid: int) -> object:
+    """Consoles with the same log must be in one process; others share nothing."""
+    if settings.log is None:
+        return settings.name, None
+    try:
+        return expand(settings.log, settings, pid)
+    except ValueError:
+        return settings.name, None
