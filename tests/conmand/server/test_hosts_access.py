@@ -181,14 +181,13 @@ DAEMONS = ["conmand", "CONMAND", "con*", "ALL", "KNOWN", "sshd", "conmand@192.0.
 DAEMONS += ["ALL@198.51.100.1", "sshd@ALL", "conmand@[2001:db8::1]", "ALL@[2001:db8::]/33"]
 CLIENTS = ["10.1.2.3", "10.1.", "10.1.2.0/24", "10.0.0.0/255.0.0.0", "9.9.9.9", "10.*.3", "10.?.?.?", "unknown@10."]
 CLIENTS += [".example.org", ".org", "alpha", "alpha.example.org", "ALPHA", "*.example.*", "a*", "KNOWN@ALL", "root@ALL"]
-CLIENTS += [
+CLIENTS += [  # ::1 without brackets is no pattern: its colons end the list
     "[fe80::2]",
     "[fe80::]/10",
     "[2001:db8::]/32",
     "[2001:db8:8000::]/33",
     "[::1]",
     "[::]/0",
-    "::1",
     "fe80*",
     "LOCAL",
     "KNOWN",
