@@ -10,15 +10,16 @@ import gc
 import os
 import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Callable, Coroutine, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Coroutine, Dict, Iterable, List, Optional, Sequence
 
 from conmand.config import specifiers
+from conmand.config.changes import ConsoleChange, ConsoleChanges
 from conmand.config.errors import ExpansionTooLong
-from conmand.config.model import ConsoleSettings, IpmiDevice, ServerSettings
+from conmand.config.model import ConsoleSettings, IpmiDevice, ProcessDevice, ServerSettings
 from conmand.config.settings import DaemonSettings
-from conmand.consoles.base import Services
+from conmand.consoles.base import Console, Services
 from conmand.server.children import ChildReaper
 from conmand.server.client import ClientContext
 from conmand.server.clock import LogClock
@@ -31,9 +32,6 @@ from conmand.server.poller import BatchPoller
 from conmand.server.reset import ResetCommands
 from conmand.server.resolver import NameResolver
 from conmand.server.sessions import LocalSessions
-
-if TYPE_CHECKING:
-    from conmand.consoles.ipmi_engine import SolEngine
 
 CHILDREN_SECONDS = 2.0
 """At the end, for programs that saw their input close, and again for those that were sent SIGTERM."""
@@ -50,6 +48,15 @@ class SiteOptions:
     """Of the daemon, which the names of logs and reset commands may hold; a worker's own is nobody's business."""
 
 
+class _ToOpen:
+    """What a change leaves to be done: logs and devices to be opened, programs that have lost their consoles."""
+
+    def __init__(self) -> None:
+        self.logs: List[ConsoleLog] = []
+        self.devices: List[Console] = []
+        self.ending: List[int] = []
+
+
 class Site:
     """Made and used on the running loop. ``start`` once, ``stop`` once; in between it looks after itself."""
 
@@ -63,29 +70,28 @@ class Site:
         report_bug: Callable[[Dict[str, Any]], None],
     ) -> None:
         self.server = server
-        self._settings: Tuple[ConsoleSettings, ...] = tuple(consoles)
         self._options = options
         self._log = daemon_log
         self._loop = loop
         self._report_bug = report_bug
         self._tasks: set[asyncio.Task[None]] = set()
+        self._opening: Optional[asyncio.Task[None]] = None
+        self._stamping: Optional[asyncio.Task[None]] = None
         self.children = ChildReaper(loop, cwd=None if options.foreground else "/")
         self.children.start()
         self.resolver = NameResolver(loop)
         self._watcher = PathWatcher(loop, daemon_log.error)
         self._log_files = LogFiles(loop)
         self._poller = BatchPoller(loop)
-        self._ipmi = self._start_ipmi_engine()
-        self._services = Services(loop, self._poller, self.children, self.resolver, self._watcher, self._ipmi)
+        self._services = Services(loop, self._poller, self.children, self.resolver, self._watcher)
+        self._start_ipmi_engine(consoles)
         self._clock, self._budget = LogClock(), BacklogBudget()
         self.consoles: Dict[str, SharedConsole] = {}
         self.logs: List[ConsoleLog] = []
-        for settings in self._settings:
+        for settings in consoles:
             self._add(settings)
         self.resets = ResetCommands(self._expand_reset if server.resetcmd else None, self.children, loop)
-        self.sessions = LocalSessions(
-            self.consoles, ClientContext(loop, daemon_log, self.resets, lambda client: None)
-        )
+        self.sessions = LocalSessions(self.consoles, ClientContext(loop, daemon_log, self.resets, lambda client: None))
 
     @property
     def names(self) -> List[str]:
@@ -102,9 +108,8 @@ class Site:
 
     def start(self) -> None:
         """Begin to open the consoles; clients may come at once."""
-        self._own(self._start_consoles())
-        if self.server.timestamp_minutes and self.logs:
-            self._own(stamp_at_intervals(self.logs, self.server.timestamp_minutes))
+        self._opening = self._own(self._start_consoles())
+        self._stamp_logs()
 
     async def reopen_logs(self) -> None:
         """Close and open every log, its name expanded anew."""
@@ -112,10 +117,11 @@ class Site:
 
     # Start.
 
-    def _start_ipmi_engine(self) -> Optional[SolEngine]:
-        consoles = sum(isinstance(settings.device, IpmiDevice) for settings in self._settings)
-        if not consoles:
-            return None
+    def _start_ipmi_engine(self, configured: Iterable[ConsoleSettings]) -> None:
+        """Start the engine if there are consoles for it, and it does not run yet."""
+        consoles = sum(isinstance(settings.device, IpmiDevice) for settings in configured)
+        if not consoles or self._services.ipmi is not None:
+            return
         from conmand.consoles.ipmi_engine import start_engine, threads_for
 
         threads = threads_for(consoles)
@@ -127,13 +133,14 @@ class Site:
                 f"IPMI SOL engine started with {threads} thread{'' if threads == 1 else 's'} "
                 f"for {consoles} console{'' if consoles == 1 else 's'}"
             )
-        return engine
+        self._services.ipmi = engine
 
-    def _add(self, settings: ConsoleSettings) -> None:
+    def _add(self, settings: ConsoleSettings) -> SharedConsole:
         log = self._create_log(settings)
         if log is not None:
             self.logs.append(log)
-        self.consoles[settings.name] = SharedConsole(settings, self._services, self._log, log)
+        self.consoles[settings.name] = console = SharedConsole(settings, self._services, self._log, log)
+        return console
 
     def _create_log(self, settings: ConsoleSettings) -> Optional[ConsoleLog]:
         if settings.log is None:
@@ -141,13 +148,16 @@ class Site:
         return ConsoleLog(
             settings.name,
             settings.log_options,
-            partial(_log_path, settings, self._options.pid),
+            self._log_namer(settings),
             clock=self._clock,
             daemon_log=self._log,
             budget=self._budget,
             loop=self._loop,
             retry_open=self._log_files.retry,
         )
+
+    def _log_namer(self, settings: ConsoleSettings) -> Callable[[], str]:
+        return partial(_log_path, settings, self._options.pid)
 
     async def _start_consoles(self) -> None:
         """Open every console, its log before it, in the order of their definition; clients are served meanwhile."""
@@ -164,9 +174,92 @@ class Site:
         gc.collect()
         gc.freeze()
 
+    def _stamp_logs(self) -> None:
+        if self._stamping is not None:
+            self._stamping.cancel()
+            self._stamping = None
+        if self.server.timestamp_minutes:
+            self._stamping = self._own(stamp_at_intervals(self.logs, self.server.timestamp_minutes))
+
     def _expand_reset(self, console: SharedConsole) -> str:
         assert self.server.resetcmd is not None, "asked for only when there is one"
         return expand(self.server.resetcmd, console.device.settings, self._options.pid)
+
+    # Change.
+
+    async def apply(self, server: ServerSettings, changes: ConsoleChanges, settings: DaemonSettings) -> None:
+        """Go on with these. Consoles that are not in ``changes`` notice nothing; the others change all at once.
+
+        Returns when there are just the consoles that there should be, while those that are new or have another device
+        are still being opened. What comes before is opened first: changes wait for each other, and for the start.
+        """
+        if self._opening is not None:
+            await asyncio.wait([self._opening])
+        stamps = server.timestamp_minutes != self.server.timestamp_minutes
+        self.server = server
+        self._options = replace(self._options, settings=settings)
+        self.resets.configure(self._expand_reset if server.resetcmd else None)
+        self._opening = self._own(self._open_changed(self._change(changes)))
+        if stamps:
+            self._stamp_logs()
+
+    def _change(self, changes: ConsoleChanges) -> _ToOpen:
+        """Make ``consoles`` and ``logs`` those of the new configuration. Returns what is to be opened now."""
+        to_open = _ToOpen()
+        for name in changes.removed:
+            self._remove(self.consoles.pop(name), to_open)
+        devices = [change.after for change in changes.changed if change.device]
+        self._start_ipmi_engine([*changes.added, *devices])
+        for change in changes.changed:
+            self._reconfigure(self.consoles[change.name], change, to_open)
+        self.logs[:] = [log for log in self.logs if not log.is_stopped]
+        for settings in changes.added:
+            console = self._add(settings)
+            to_open.devices.append(console.device)
+            if console.log is not None:
+                to_open.logs.append(console.log)
+        return to_open
+
+    def _remove(self, console: SharedConsole, to_open: _ToOpen) -> None:
+        to_open.ending += console.device.programs()
+        console.remove()
+        if console.log is not None:
+            console.log.stop()
+            console.change_log(None)  # a reset command that still runs has more to say
+
+    def _reconfigure(self, console: SharedConsole, change: ConsoleChange, to_open: _ToOpen) -> None:
+        programs = console.device.programs()
+        if console.reconfigure(change.after, self._services):
+            to_open.ending += programs
+            to_open.devices.append(console.device)
+        log = console.log
+        if log is None or change.after.log is None:
+            if log is not None:
+                log.stop()
+            new = self._create_log(change.after)
+            console.change_log(new)
+            if new is not None:
+                self.logs.append(new)
+                to_open.logs.append(new)
+            return
+        log.reconfigure(change.after.log_options, self._log_namer(change.after))
+        if change.log or change.before.log_options.lock != change.after.log_options.lock:
+            # All are closed before one is opened: two may exchange their files, and closing one ends the other's lock.
+            log.close_file()
+            to_open.logs.append(log)
+
+    async def _open_changed(self, to_open: _ToOpen) -> None:
+        """Each log before its console, and programs last: one that is to go may still hold another's device."""
+        await self._log_files.reopen(to_open.logs)
+        devices = sorted(to_open.devices, key=lambda device: isinstance(device.settings.device, ProcessDevice))
+        for number, device in enumerate(devices):
+            if to_open.ending and isinstance(device.settings.device, ProcessDevice):
+                await self._end_programs(to_open.ending)
+                to_open.ending.clear()
+            device.start()
+            if number % BATCH == BATCH - 1:
+                await asyncio.sleep(0)
+        await self._end_programs(to_open.ending)
 
     # Stop.
 
@@ -180,7 +273,8 @@ class Site:
         # 2. Close the devices; programs see the end of their input, which is how ipmitool ends its session in order.
         for console in self.consoles.values():
             console.device.stop()
-        if self._ipmi is not None and not await self._ipmi.stop():
+        ipmi = self._services.ipmi
+        if ipmi is not None and not await ipmi.stop():
             self._log.warning("Some BMCs did not confirm the end of their sessions, and will end them by themselves")
         # 3. Write what can be written.
         for log in self.logs:
@@ -195,8 +289,13 @@ class Site:
 
     async def _end_children(self) -> None:
         resets = set(self.resets.pids())
-        programs = [pid for pid in self.children.pids() if pid not in resets]
-        left = programs
+        await self._end_programs([pid for pid in self.children.pids() if pid not in resets])
+        for pid in resets:
+            self._log.warning(f"Reset command (pid {pid}) is still running and is left to finish")
+
+    async def _end_programs(self, programs: Sequence[int]) -> None:
+        """See ``programs`` go, whose input has been closed."""
+        left = list(programs)
         for number in (signal.SIGTERM, signal.SIGKILL):
             left = await self.children.wait_all(left, CHILDREN_SECONDS)
             for pid in left:
@@ -204,15 +303,14 @@ class Site:
         for pid in programs:
             # What a program has started goes with it (errata D3), also if the program itself went when it was asked.
             self.children.kill(pid, signal.SIGKILL)
-        for pid in resets:
-            self._log.warning(f"Reset command (pid {pid}) is still running and is left to finish")
 
     # Odds and ends.
 
-    def _own(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _own(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
+        return task
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
