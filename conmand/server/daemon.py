@@ -88,6 +88,7 @@ class Daemon:
         self._service_manager.notify(f"READY=1\nMAINPID={os.getpid()}")
         self._site.start()
         self._own(self._retry_daemon_log())
+        self._own(self._service_manager.feed_watchdog())
         signal_number = await self._stopping
         await self._stop(signal_number)
 

@@ -5,6 +5,7 @@ Everything here happens before any thread or event loop exists.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import resource
@@ -157,7 +158,7 @@ class ServiceManager:
     def __init__(self) -> None:
         self._address = os.environ.get(NOTIFY_SOCKET)
         self.watchdog_seconds = _watchdog_seconds()
-        """How often ``alive`` has to be called, half the time after which the manager ends us; ``None``: not at all."""
+        """How often the watchdog is fed: half the time after which the manager ends us. ``None``: there is none."""
 
     def reloading(self) -> None:
         """A reload begins; the manager waits for ``reloaded``, also if the reload is refused."""
@@ -167,9 +168,11 @@ class ServiceManager:
         """The reload has ended; ``status`` is a line for people, shown by ``systemctl status``."""
         self.notify(f"READY=1\nSTATUS={status}")
 
-    def alive(self) -> None:
-        """To be called from the event loop, so that a loop that hangs is noticed."""
-        self.notify("WATCHDOG=1", patience_seconds=0)  # the next one follows; the loop does not wait for this one
+    async def feed_watchdog(self) -> None:
+        """Say again and again that the event loop turns; returns at once if nobody wants to know."""
+        while self.watchdog_seconds is not None:
+            self.notify("WATCHDOG=1", patience_seconds=0)  # the next one follows; the loop does not wait for this one
+            await asyncio.sleep(self.watchdog_seconds)
 
     def notify(self, state: str, *, patience_seconds: float = 1.0) -> None:
         if not self._address:

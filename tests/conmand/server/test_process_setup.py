@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import resource
@@ -128,22 +129,41 @@ def test_a_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     service_manager.notify("STOPPING=1")  # nobody listens any more
 
 
-def test_a_service_manager_follows_a_reload_and_is_told_that_we_live(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_service_manager_follows_a_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         service_manager = ServiceManager()
         service_manager.reloading()
         service_manager.reloaded("2 consoles added")
-        service_manager.alive()
-        heard = [manager.recv(100) for _ in range(3)]
+        heard = [manager.recv(100) for _ in range(2)]
     assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=[0-9]+", heard[0])
-    assert heard[1:] == [b"READY=1\nSTATUS=2 consoles added", b"WATCHDOG=1"]
+    assert heard[1] == b"READY=1\nSTATUS=2 consoles added"
 
 
-def test_a_service_manager_that_does_not_read_is_not_waited_for(
+def test_the_watchdog_is_fed_while_the_event_loop_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def feed_twice(service_manager: ServiceManager) -> bytes:
+        feeding = asyncio.ensure_future(service_manager.feed_watchdog())
+        loop = asyncio.get_running_loop()
+        fed = [await asyncio.wait_for(loop.sock_recv(manager, 100), 60) for _ in range(2)]
+        feeding.cancel()
+        return b",".join(fed)
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.setblocking(False)
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "2000")
+        monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
+        assert asyncio.run(feed_twice(ServiceManager())) == b"WATCHDOG=1,WATCHDOG=1"
+
+
+def test_without_a_watchdog_nobody_is_fed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WATCHDOG_USEC", raising=False)
+    asyncio.run(ServiceManager().feed_watchdog())
+
+
+def test_a_service_manager_that_does_not_read_does_not_hold_up_the_watchdog(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -151,7 +171,7 @@ def test_a_service_manager_that_does_not_read_is_not_waited_for(
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         service_manager = ServiceManager()
         for _ in range(10_000):  # far more than wait in a socket
-            service_manager.alive()
+            service_manager.notify("WATCHDOG=1", patience_seconds=0)
 
 
 @pytest.mark.parametrize(
