@@ -13,7 +13,6 @@ from typing import Iterator, List, NamedTuple, Set, Tuple
 import pytest
 
 from conman_exec import pswd, settings
-from conmand.config import settings_file
 from tests.docs import pages
 from tests.docs.pages import PAGES, REPOSITORY
 from tests.docs.test_links import DOCUMENTS
@@ -77,9 +76,7 @@ def test_daemon_accepts_the_configuration(example: Example, tmp_path: Path) -> N
 
 @_of("conmand-py.conf")
 def test_daemon_accepts_the_settings(example: Example, tmp_path: Path) -> None:
-    path = tmp_path / "conmand-py.conf"
-    path.write_text(example.text)
-    settings_file.load(str(path))
+    assert _check('console name="any" dev="test:"\n', tmp_path, example.text) == []
 
 
 @_of("conman-exec.conf")
@@ -98,12 +95,12 @@ def test_records_of_the_password_file_are_good(example: Example) -> None:
     assert file.warnings == []
 
 
-def _check(configuration: str, directory: Path) -> List[str]:
+def _check(configuration: str, directory: Path, own_settings: str = "") -> List[str]:
     """What ``conmand-py --check`` complains of."""
-    file = directory / "conman.conf"
-    file.write_text(configuration)
-    file.chmod(0o600)
-    command = [sys.executable, "-m", "conmand", "--check", "conman.conf"]
+    for name, text in (("conman.conf", configuration), ("conmand-py.conf", own_settings)):
+        (directory / name).write_text(text)
+        (directory / name).chmod(0o600)
+    command = [sys.executable, "-m", "conmand", "--check", "conman.conf", "--settings", "conmand-py.conf"]
     environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(
         command, cwd=directory, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
