@@ -24,12 +24,31 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 OURS = "ours"
 ORIGINAL = "original"
 
-_WITH_OTHER_CONSTANTS = """\
+WORKERS = os.environ.get("CONMAN_TEST_WORKERS", "")
+"""Number of workers with which every daemon of ours is started; empty means that the test says so itself."""
+
+_SET_CONSTANTS = """\
 import importlib, json, sys
 for name, value in json.loads(sys.argv.pop(1)).items():
     module, _, constant = name.rpartition(".")
     assert hasattr(importlib.import_module(module), constant), name
     setattr(importlib.import_module(module), constant, value)
+"""
+
+_WORKER_WITH_OTHER_CONSTANTS = f"""\
+import sys
+sys.path.insert(0, {str(REPOSITORY)!r})
+{_SET_CONSTANTS}
+from conmand.server.workers import bootstrap
+bootstrap.main()
+"""
+
+_WITH_OTHER_CONSTANTS = f"""\
+import sys
+constants = sys.argv[1]
+{_SET_CONSTANTS}
+from conmand.server.workers import process
+process.COMMAND = (sys.executable, "-I", "-c", {_WORKER_WITH_OTHER_CONSTANTS!r}, constants)
 from conmand.cli import main
 sys.exit(main())
 """
@@ -37,9 +56,10 @@ sys.exit(main())
 
 def our_command(constants: Optional[Mapping[str, object]] = None) -> List[str]:
     """Starts ours; ``constants`` overrides limits that a test cannot wait for ("conmand.module.NAME": value)."""
+    workers = ["--workers", WORKERS] if WORKERS else []
     if constants:
-        return [sys.executable, "-c", _WITH_OTHER_CONSTANTS, json.dumps(dict(constants))]
-    return [sys.executable, "-m", "conmand"]
+        return [sys.executable, "-c", _WITH_OTHER_CONSTANTS, json.dumps(dict(constants)), *workers]
+    return [sys.executable, "-m", "conmand", *workers]
 
 
 def command_of(kind: str, constants: Optional[Mapping[str, object]] = None) -> List[str]:
@@ -158,11 +178,15 @@ def start_daemon(
     *options: str,
     constants: Optional[Mapping[str, object]] = None,
     environ: Optional[Mapping[str, str]] = None,
+    prefix: Sequence[str] = (),
 ) -> Daemon:
-    """Start a daemon on ``config``, in its directory, on a port of its own; it accepts clients when this returns."""
+    """Start a daemon on ``config``, in its directory, on a port of its own; it accepts clients when this returns.
+
+    ``prefix`` is a program that becomes ours, as of ``namespaces.mounted``.
+    """
     if kind == OURS:
         arguments = ["-F", "-c", str(config), "-p", "0", *options]
-        daemon = Daemon(kind, [*our_command(constants), *arguments], config.parent, environ)
+        daemon = Daemon(kind, [*prefix, *our_command(constants), *arguments], config.parent, environ)
         daemon.port = int(daemon.wait_for("Listening on TCP port").rpartition(" ")[2])
         return daemon
     for _attempt in range(10):
@@ -206,4 +230,9 @@ def masked_log(daemon: Daemon, directory: Path) -> List[str]:
     text = masked("\n".join(daemon.lines).encode("utf-8", "surrogateescape"), directory)
     own = ("ConMan daemon", "Listening on", "Open file limit", "Exiting on signal")
     lines = text.decode("utf-8", "surrogateescape").split("\n")
-    return [line for line in lines if line and not any(word in line for word in own)]
+    lines = [line for line in lines if line and not any(word in line for word in own)]
+    if WORKERS:
+        # Workers open their consoles at the same time, each in its order.
+        first_client = next((place for place, line in enumerate(lines) if "Client <" in line), len(lines))
+        lines[:first_client] = sorted(lines[:first_client])
+    return lines

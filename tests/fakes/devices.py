@@ -29,10 +29,10 @@ class Peer:
         return cls(listening)
 
     @classmethod
-    def on_tcp_port(cls, *, refusing: bool = False) -> Peer:
+    def on_tcp_port(cls, *, refusing: bool = False, host: str = "127.0.0.1") -> Peer:
         """With ``refusing`` connections are refused until ``listen``; the port is taken all the same."""
-        listening = socket.socket()
-        listening.bind(("127.0.0.1", 0))
+        listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listening.bind((host, 0))
         if not refusing:
             listening.listen(16)
         return cls(listening)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Callable, ContextManager, Dict, Mapping, Optional, Tuple, TypeVar
+from typing import Any, Callable, ContextManager, Dict, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from tests.fakes.daemons import ORIGINAL, OURS, Daemon, masked, masked_log, start_daemon
 from tests.fakes.devices import Peer, SerialLine, write_program
@@ -45,11 +45,14 @@ class Site:
         *options: str,
         constants: Optional[Mapping[str, object]] = None,
         environ: Optional[Mapping[str, str]] = None,
+        prefix: Sequence[str] = (),
     ) -> Daemon:
         """Start the daemon on ``config``, in which DIR stands for the site's directory."""
         path = self.directory / "conman.conf"
         path.write_text(config.replace("DIR", str(self.directory)))
-        self.daemon = self.use(start_daemon(self.kind, path, *options, constants=constants, environ=environ))
+        self.daemon = self.use(
+            start_daemon(self.kind, path, *options, constants=constants, environ=environ, prefix=prefix)
+        )
         return self.daemon
 
     # Devices.

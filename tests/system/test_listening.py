@@ -11,13 +11,15 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Iterator, Mapping, Optional, Sequence
 
 import pytest
 
 from tests.fakes.background import run
 from tests.fakes.daemons import OURS, REPOSITORY, Daemon, environment, our_command
+from tests.fakes.devices import Peer
 from tests.fakes.files import PATIENCE_SECONDS, read_with
+from tests.fakes.namespaces import mounted, needs_root, without_ipv6
 from tests.fakes.peers import installed_program
 from tests.fakes.sessions import GREETING, RawClient
 from tests.fakes.sites import Site
@@ -30,10 +32,6 @@ CONNECT = b"CONNECT CONSOLE='c'\n"
 NOBODY = 65534
 NAMELESS = 54321
 """A user id without an account."""
-
-needs_root = pytest.mark.skipif(
-    os.geteuid() != 0 and not os.environ.get("CI"), reason="namespaces and other users need root"
-)
 
 
 def launch(
@@ -136,10 +134,8 @@ def test_the_library_and_a_terminal_reach_it_over_ipv6(tmp_path: Path) -> None:
 
 @needs_root
 def test_a_machine_without_ipv6_is_served_as_ever(tmp_path: Path) -> None:
-    unshared = ["unshare", "--net", "sh", "-c", "ip link set lo up && sysctl -qw net.ipv6.conf.all.disable_ipv6=1 && "]
     with Site(OURS, tmp_path) as site:
-        prefix = [*unshared[:-1], unshared[-1] + 'exec "$@"', "sh"]
-        daemon = start(site, prefix=prefix, settings="[listen]\nunix_socket = DIR/socket\n")
+        daemon = start(site, prefix=without_ipv6(), settings="[listen]\nunix_socket = DIR/socket\n")
         argv = ["nsenter", "-t", str(daemon.pid), "-n", *client_command(OURS), "-q", "-d", f"127.0.0.1:{daemon.port}"]
         result = subprocess.run(argv, env=environment(), capture_output=True, timeout=PATIENCE_SECONDS)
         assert (result.returncode, result.stdout, result.stderr) == (0, b"c\nd\n", b"")
@@ -337,12 +333,6 @@ def test_a_daemon_that_leaves_for_the_background_takes_its_sockets_along(tmp_pat
 # hosts.allow, and names.
 
 
-def mounted(*pairs: str) -> List[str]:
-    """Runs a program that sees files in the places of others: what, where, what, where, ..."""
-    script = 'while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit 1; shift 2; done; shift; exec "$@"'
-    return ["unshare", "--mount", "sh", "-c", script, "sh", *pairs, "--"]
-
-
 @needs_root
 @pytest.mark.parametrize(
     ("allow", "ipv4", "ipv6"),
@@ -358,7 +348,7 @@ def test_hosts_allow_speaks_of_ipv6(allow: str, ipv4: bool, ipv6: bool, tmp_path
     with Site(OURS, tmp_path) as site:
         site.path("allow").write_text(allow)
         site.path("deny").write_text("ALL: ALL\n")
-        prefix = mounted(str(site.path("allow")), "/etc/hosts.allow", str(site.path("deny")), "/etc/hosts.deny")
+        prefix = mounted(site.path("allow"), "/etc/hosts.allow", site.path("deny"), "/etc/hosts.deny")
         settings = "[listen]\nunix_socket = DIR/socket\n"
         daemon = start(site, "server tcpwrappers=on\n" + CONSOLES, prefix=prefix, settings=settings)
         for host, granted in (("127.0.0.1", ipv4), ("::1", ipv6)):
@@ -370,3 +360,52 @@ def test_hosts_allow_speaks_of_ipv6(allow: str, ipv4: bool, ipv6: bool, tmp_path
                     assert client.receive_all() == b""
                     daemon.wait_for("TCP-Wrappers rejected connection from <", f":{client.own_port}>")
         assert ask(site, str(site.path("socket"))) == ANSWER
+
+
+@needs_root
+def test_a_client_that_comes_from_ipv6_has_its_name(tmp_path: Path) -> None:
+    with Site(OURS, tmp_path) as site:
+        site.path("hosts").write_text("127.0.0.1 localhost\n::1 node6.example.org\n")
+        site.path("allow").write_text("conmand: .example.org\n")
+        site.path("deny").write_text("ALL: ALL\n")
+        prefix = mounted(
+            *(site.path("hosts"), "/etc/hosts", site.path("allow"), "/etc/hosts.allow"),
+            *(site.path("deny"), "/etc/hosts.deny"),
+        )
+        daemon = start(site, "server tcpwrappers=on\n" + CONSOLES, prefix=prefix)
+        session(site, "::1")
+        daemon.wait_for("Client <root@node6.example.org:", "connected to [c]")
+        refused = ask(site, "::1", CONNECT)
+        assert b"Console [c] open R/W by <root@node6> on pts/7" in refused
+        with RawClient(daemon.port) as other:
+            assert other.receive_all() == b""
+        daemon.wait_for("TCP-Wrappers rejected connection from <localhost:")
+
+
+# Devices.
+
+
+@needs_root
+def test_telnet_devices_are_reached_over_ipv6_by_address_and_by_name(tmp_path: Path) -> None:
+    with Site(OURS, tmp_path) as site:
+        by_address, by_name = site.use(Peer.on_tcp_port(host="::1")), site.use(Peer.on_tcp_port(host="::1"))
+        site.path("hosts").write_text("127.0.0.1 localhost\n::1 ts6.example.org\n")
+        config = (
+            'server logdir="DIR"\nglobal log="%N-%D.log"\n'
+            f'console name="a" dev="[::1]:{by_address.port}"\n'
+            f'console name="n" dev="ts6.example.org:{by_name.port}"\n'
+        )
+        daemon = start(site, config, prefix=mounted(site.path("hosts"), "/etc/hosts"))
+        for peer in (by_address, by_name):
+            peer.accept()
+        daemon.wait_for(f"Console [a] connected to <[::1]:{by_address.port}>")
+        daemon.wait_for(f"Console [n] connected to <ts6.example.org:{by_name.port}>")
+        for name, peer in (("a", by_address), ("n", by_name)):
+            client = site.use(RawClient(daemon.port, host="::1"))
+            client.send(GREETING + f"CONNECT CONSOLE='{name}'\n".encode())
+            client.receive_until(f"OK CONSOLE='{name}'\n".encode())
+            peer.send(b"login: ")
+            client.receive_until(b"login: ")
+            client.send(b"root.")
+            assert peer.receive_until(b".").endswith(b"root.")  # behind the options of telnet
+        assert b"login: " in read_with(site.path(f"a-[::1]:{by_address.port}.log"), b"login: ")
