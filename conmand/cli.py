@@ -85,7 +85,14 @@ def _run(program: str, arguments: List[str]) -> int:
         from conmand.config.check import check_file
         from conmand.server.startup import device_scripts
 
-        return check_file(values["--check"], sys.stdout, port=port, pidfile=values.get("P"), **device_scripts())
+        return check_file(
+            values["--check"],
+            sys.stdout,
+            port=port,
+            pidfile=values.get("P"),
+            settings=values.get("--settings"),
+            **device_scripts(),
+        )
     return _daemon(options, values, port)
 
 

@@ -10,8 +10,9 @@ import stat
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Mapping, Optional, Sequence, TextIO
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, TextIO, Tuple
 
+from conman.address import joined
 from conman.text import decode, encode
 from conmand.config.errors import ExpansionTooLong, no_consoles_defined
 from conmand.config.grammar import parse_configuration
@@ -24,10 +25,13 @@ from conmand.config.model import (
     Problem,
     ProcessDevice,
     SerialDevice,
+    ServerSettings,
     TelnetDevice,
     TestDevice,
     UnixDevice,
 )
+from conmand.config.settings import DaemonSettings, ListenSettings
+from conmand.config.settings_file import SettingsError, SettingsProblem, load
 from conmand.config.specifiers import device_text, expand
 
 _PREFIX_COLUMNS = 11  # as in the daemon's log
@@ -56,11 +60,13 @@ def check_file(
     pidfile: Optional[str] = None,
     script_dirs: Sequence[str] = (),
     stand_ins: Optional[Mapping[str, str]] = None,
+    settings: Optional[str] = None,
 ) -> int:
     """Prints the problems of the configuration ``path`` and a summary to ``out``; returns the exit status.
 
     0: a daemon would start and every line is right; 1: an error, no console, or a file that cannot be read. Warnings
-    do not count. ``cwd`` is the current directory if None; the other arguments are those of ``parse_configuration``.
+    do not count. ``cwd`` is the current directory if None; ``settings`` is our own settings file, ``None`` the default
+    one; the other arguments are those of ``parse_configuration``.
     """
     if cwd is None:
         cwd = decode(os.getcwdb())
@@ -72,10 +78,19 @@ def check_file(
     configuration = parse_configuration(
         file.content, path, cwd=cwd, port=port, pidfile=pidfile, script_dirs=script_dirs, stand_ins=stand_ins
     )
-    for line in _report_lines(configuration, file.mode):
+    own, mistakes = _load_settings(settings)
+    for line in _report_lines(configuration, file.mode, own, mistakes):
         _print(line, out)
-    bad = any(problem.level <= LogLevel.ERROR for problem in configuration.problems)
+    bad = mistakes or any(problem.level <= LogLevel.ERROR for problem in configuration.problems)
     return 1 if bad or not configuration.consoles else 0
+
+
+def _load_settings(path: Optional[str]) -> Tuple[DaemonSettings, Sequence[SettingsProblem]]:
+    """With the mistakes, the defaults."""
+    try:
+        return load(path), ()
+    except SettingsError as error:
+        return DaemonSettings(path=error.path), error.problems
 
 
 def report(level: LogLevel, text: str) -> str:
@@ -112,9 +127,13 @@ def _opened_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)  # a FIFO by mistake must not hang the check
 
 
-def _report_lines(configuration: Configuration, mode: int) -> Iterator[str]:
+def _report_lines(
+    configuration: Configuration, mode: int, settings: DaemonSettings, mistakes: Sequence[SettingsProblem]
+) -> Iterator[str]:
     for problem in configuration.problems:
         yield report_problem(problem)
+    for mistake in mistakes:
+        yield report(LogLevel.ERROR, str(mistake))
     if mode & stat.S_IROTH and any(_holds_password(console) for console in configuration.consoles):
         yield report(
             LogLevel.WARNING,
@@ -122,7 +141,7 @@ def _report_lines(configuration: Configuration, mode: int) -> Iterator[str]:
         )
     if not configuration.consoles:
         yield report(LogLevel.ERROR, no_consoles_defined(configuration.path))
-    yield from _summary(configuration)
+    yield from _summary(configuration, settings, len(mistakes))
 
 
 def _holds_password(console: ConsoleSettings) -> bool:
@@ -130,22 +149,33 @@ def _holds_password(console: ConsoleSettings) -> bool:
     return isinstance(device, IpmiDevice) and bool(device.options.password or device.options.kg)
 
 
-def _summary(configuration: Configuration) -> Iterator[str]:
+def _summary(configuration: Configuration, settings: DaemonSettings, mistakes: int) -> Iterator[str]:
     consoles = configuration.consoles
-    server = configuration.server
-    errors = sum(problem.level <= LogLevel.ERROR for problem in configuration.problems)
+    errors = mistakes + sum(problem.level <= LogLevel.ERROR for problem in configuration.problems)
     warnings = sum(problem.level is LogLevel.WARNING for problem in configuration.problems)
     logged = sum(console.log is not None for console in consoles)
     types = Counter(_type_of(console.device) for console in consoles)
     by_type = ", ".join(f"{count} {kind}" for kind, count in sorted(types.items()))
-    address = "127.0.0.1" if server.loopback else "0.0.0.0"
     yield f"Configuration: {configuration.path}"
+    if settings.path is not None:
+        yield f"Settings: {settings.path}"
     yield f"Consoles: {len(consoles)}{f' ({by_type})' if by_type else ''}"
     yield f"Logged: {logged}, not logged: {len(consoles) - logged}"
-    yield f"Listening: {address}:{server.port}" + (" (a port chosen at start)" if server.port == 0 else "")
+    yield f"Listening: {_places(configuration.server, settings.listen)}"
     yield f"Problems: {_counted(errors, 'error')}, {_counted(warnings, 'warning')}"
     for log, names in _collisions(consoles).items():
         yield f'Log collision: {_counted(len(names), "console")} would write "{log}": {", ".join(names)}'
+
+
+def _places(server: ServerSettings, listen: ListenSettings) -> str:
+    """As far as it is known before the start: a service manager may open others."""
+    default = ("127.0.0.1", "::1") if server.loopback else ("0.0.0.0", "::")
+    addresses = listen.addresses or [(host, None) for host in default]
+    places = [joined(host, server.port if port is None else port) for host, port in addresses if listen.tcp]
+    if listen.unix_socket is not None:
+        places.append(listen.unix_socket.path)
+    chosen = listen.tcp and 0 in [server.port if port is None else port for _host, port in addresses]
+    return ", ".join(places) + (" (0: a port chosen at start)" if chosen else "")
 
 
 def _type_of(device: Device) -> str:

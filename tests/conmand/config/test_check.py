@@ -9,7 +9,13 @@ from typing import List, Tuple
 
 import pytest
 
+from conmand.config import settings_file
 from conmand.config.check import check_file
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings_file, "DEFAULT_PATH", "/nonexistent/conmand-py.conf")
 
 
 def check(path: str, cwd: str) -> Tuple[int, List[str]]:
@@ -35,7 +41,7 @@ def test_a_good_file(tmp_path: Path) -> None:
         "Configuration: c",
         "Consoles: 3 (2 telnet, 1 test)",
         "Logged: 2, not logged: 1",
-        "Listening: 127.0.0.1:7891",
+        "Listening: 127.0.0.1:7891, [::1]:7891",
         "Problems: 0 errors, 0 warnings",
     ]
 
@@ -48,7 +54,7 @@ def test_problems_read_like_the_daemon_s(tmp_path: Path) -> None:
         "ERROR:     CONFIG[c:1]: unrecognized token 'foo'",
         "WARNING:   CONFIG[c:2]: ignoring unrecognized token 'bar'",
     ]
-    assert "Listening: 0.0.0.0:0 (a port chosen at start)" in lines
+    assert "Listening: 0.0.0.0:0, [::]:0 (0: a port chosen at start)" in lines
     assert "Problems: 1 error, 1 warning" in lines
 
 
@@ -71,7 +77,7 @@ def test_no_console_fails(tmp_path: Path) -> None:
             "Configuration: c",
             "Consoles: 0",
             "Logged: 0, not logged: 0",
-            "Listening: 127.0.0.1:7890",
+            "Listening: 127.0.0.1:7890, [::1]:7890",
             "Problems: 0 errors, 0 warnings",
         ],
     )
@@ -108,7 +114,7 @@ def test_the_command_line_s_port_is_shown(tmp_path: Path) -> None:
     (tmp_path / "c").write_bytes(b"server port=1\nconsole name=a dev='test:'")
     out = io.StringIO()
     assert check_file(str(tmp_path / "c"), out, port=7777) == 0
-    assert "Listening: 127.0.0.1:7777\n" in out.getvalue()
+    assert "Listening: 127.0.0.1:7777, [::1]:7777\n" in out.getvalue()
 
 
 @pytest.mark.parametrize(("encoding", "shown"), [("utf-8", "é\\xff"), ("ascii", "\\xe9\\xff")])
@@ -119,3 +125,37 @@ def test_names_print_in_any_locale(encoding: str, shown: str, tmp_path: Path) ->
     assert check_file("c", out, cwd=str(tmp_path)) == 1
     out.flush()
     assert f'CONFIG[c:1]: console [{shown}] device "zork"'.encode(encoding) in raw.getvalue()
+
+
+def checked_with_settings(tmp_path: Path, settings: str, server: str = "") -> Tuple[int, List[str]]:
+    (tmp_path / "c").write_text(f"{server}\nconsole name=a dev='test:'\n")
+    (tmp_path / "settings").write_text(settings)
+    out = io.StringIO()
+    status = check_file("c", out, cwd=str(tmp_path), settings=str(tmp_path / "settings"))
+    return status, out.getvalue().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("listen", "places"),
+    [
+        ("", "127.0.0.1:7890, [::1]:7890"),
+        ("addresses = 192.0.2.1, [::1]:99", "192.0.2.1:7890, [::1]:99"),
+        ("addresses = [::1]:0,", "[::1]:0 (0: a port chosen at start)"),
+        ("unix_socket = /run/s", "127.0.0.1:7890, [::1]:7890, /run/s"),
+        ("tcp = no\nunix_socket = /run/s", "/run/s"),
+    ],
+)
+def test_the_settings_say_where_it_listens(listen: str, places: str, tmp_path: Path) -> None:
+    status, lines = checked_with_settings(tmp_path, f"[listen]\n{listen}\n")
+    assert status == 0
+    assert f"Settings: {tmp_path}/settings" in lines and f"Listening: {places}" in lines
+
+
+def test_mistakes_in_the_settings_are_errors(tmp_path: Path) -> None:
+    status, lines = checked_with_settings(tmp_path, "[listen]\nport = 1\n", "foo")
+    assert status == 1
+    assert lines[:2] == [
+        "ERROR:     CONFIG[c:1]: unrecognized token 'foo'",
+        f"ERROR:     SETTINGS[{tmp_path}/settings:2]: [listen] port: no such setting",
+    ]
+    assert lines[-1] == "Problems: 2 errors, 0 warnings"
