@@ -435,7 +435,7 @@ def test_a_reset_is_possible_again_when_the_last_has_ended(tmp_path: Path) -> No
             client.receive_until(b".\r\n")
             site.read_with("resets", b"\n", count)
             _wait_until_gone(_reset_pid(client))
-            site.settle()
+            site.ask(b"QUERY OPTION=STATUS\n")  # whoever answers for the console has heard of it by then
 
 
 def _reset_pid(client: RawClient) -> int:

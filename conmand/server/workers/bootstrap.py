@@ -20,7 +20,11 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(control.fileno(), False)
     (size,) = struct.unpack("!I", _receive(control, 4))
-    sys.path[:] = json.loads(_receive(control, size))
+    front = json.loads(_receive(control, size))
+    sys.path[:] = front["path"]
+    # Where the environment has no locale, an interpreter chooses one and writes it there (PEP 538).
+    for name in os.environ.keys() - set(front["variables"]):
+        del os.environ[name]
     from conmand.server.workers.worker import run
 
     run(control)

@@ -113,8 +113,8 @@ class WorkerProcess:
             return
         self._exited = self._loop.create_future()
         self._channel = Channel(ours, self._loop, self._received, self._channel_ended)
-        path = json.dumps(sys.path).encode()
-        self._channel.send_bytes(struct.pack("!I", len(path)) + path)
+        start = json.dumps({"path": sys.path, "variables": list(os.environ)}).encode()
+        self._channel.send_bytes(struct.pack("!I", len(start)) + start)
         self._channel.send(m.Setup(self.number, self._server, tuple(self.consoles.values()), self._options))
         self._channel.start()
         self._timer = self._loop.call_later(PING_SECONDS, self._ping)
