@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import resource
 import socket
 import threading
 from collections import deque
@@ -18,10 +17,7 @@ from typing import Callable, Deque, Optional, Set, Tuple
 
 from conmand.config.model import IpmiOptions
 from conmand.consoles.base import Resolver
-from conmand.consoles.libipmiconsole import MAX_THREADS, Context, Library, LibraryError, Status
-
-CONSOLES_PER_THREAD = 128
-"""As ConMan 0.3.1 divides them."""
+from conmand.consoles.libipmiconsole import Context, Library, LibraryError, Status
 
 CONNECT_SECONDS = 300.0
 """The library gives up after a minute by itself; this is for the day it does not. Source: ConMan 0.3.1."""
@@ -74,7 +70,7 @@ class SolSession:
 
 
 class SolEngine:
-    """Opens sessions. ``start_engine`` makes one."""
+    """Opens sessions, with a library whose engine runs; see ``libipmiconsole.start``."""
 
     def __init__(
         self,
@@ -182,34 +178,6 @@ class SolEngine:
         except asyncio.TimeoutError:
             return False
         return True
-
-
-def start_engine(
-    loop: asyncio.AbstractEventLoop,
-    resolver: Resolver,
-    threads: int,
-    *,
-    keep_file_limit: bool,
-    load: Callable[[], Library] = Library,
-) -> SolEngine:
-    """Load the library and start its engine. Never raises: see ``SolEngine.problem``.
-
-    The library raises the limit of open files as far as it goes; ``keep_file_limit`` undoes that, where the
-    configuration sets the limit.
-    """
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        library = load()
-        library.start_engine(threads)
-    except LibraryError as error:
-        return SolEngine(loop, resolver, None, problem=str(error))
-    if keep_file_limit:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    return SolEngine(loop, resolver, library)
-
-
-def threads_for(consoles: int) -> int:
-    return min(MAX_THREADS, -(-consoles // CONSOLES_PER_THREAD))
 
 
 def split_host(text: str) -> Tuple[str, int]:

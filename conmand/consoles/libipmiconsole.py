@@ -19,7 +19,8 @@ import ctypes
 import enum
 import itertools
 import os
-from typing import Callable, Dict, Optional
+import resource
+from typing import Callable, Dict, NamedTuple, Optional
 
 from conman.text import encode
 from conmand.config.model import IpmiOptions
@@ -28,6 +29,8 @@ SONAME = "libipmiconsole.so.2"
 PACKAGES = "libipmiconsole2 (Debian) or freeipmi (Fedora, RHEL)"
 
 MAX_THREADS = 32  # IPMICONSOLE_THREAD_COUNT_MAX
+CONSOLES_PER_THREAD = 128
+"""As ConMan 0.3.1 divides them."""
 
 _DEFAULT_FLAGS = 0xFFFFFFFF
 """The value of IPMICONSOLE_WORKAROUND_DEFAULT, _ENGINE_DEFAULT, _BEHAVIOR_DEFAULT and _DEBUG_DEFAULT alike: it leaves
@@ -202,6 +205,35 @@ class Context:
         """Returns at once; the engine closes the session with the BMC in its own time."""
         _settled.pop(self._number, None)
         self._library.ipmiconsole_ctx_destroy(self._handle)
+
+
+class Started(NamedTuple):
+    """The engine, which exists once in a process; or the reason why there is none."""
+
+    library: Optional[Library]
+    threads: int
+    problem: str = ""
+
+
+def start(threads: int, *, keep_file_limit: bool, load: Callable[[], Library] = Library) -> Started:
+    """Load the library and start its engine. Never raises: see ``problem``.
+
+    The library raises the limit of open files as far as it goes; ``keep_file_limit`` undoes that, where the
+    configuration sets the limit.
+    """
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        library = load()
+        library.start_engine(threads)
+    except LibraryError as error:
+        return Started(None, threads, str(error))
+    if keep_file_limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    return Started(library, threads)
+
+
+def threads_for(consoles: int) -> int:
+    return min(MAX_THREADS, -(-consoles // CONSOLES_PER_THREAD))
 
 
 def _declare(library: ctypes.CDLL) -> None:

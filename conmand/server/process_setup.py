@@ -5,7 +5,6 @@ Everything here happens before any thread or event loop exists.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import resource
@@ -170,6 +169,8 @@ class ServiceManager:
 
     async def feed_watchdog(self) -> None:
         """Say again and again that the event loop turns; returns at once if nobody wants to know."""
+        import asyncio  # slow to load, and not needed before there is a loop
+
         while self.watchdog_seconds is not None:
             self.notify("WATCHDOG=1", patience_seconds=0)  # the next one follows; the loop does not wait for this one
             await asyncio.sleep(self.watchdog_seconds)

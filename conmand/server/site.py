@@ -12,7 +12,7 @@ import signal
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Callable, Coroutine, Dict, Iterable, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Coroutine, Dict, Iterable, List, Optional, Sequence
 
 from conmand.config import specifiers
 from conmand.config.changes import ConsoleChange, ConsoleChanges
@@ -33,6 +33,9 @@ from conmand.server.reset import ResetCommands
 from conmand.server.resolver import NameResolver
 from conmand.server.sessions import LocalSessions
 
+if TYPE_CHECKING:
+    from conmand.consoles.libipmiconsole import Started
+
 CHILDREN_SECONDS = 2.0
 """At the end, for programs that saw their input close, and again for those that were sent SIGTERM."""
 
@@ -46,6 +49,9 @@ class SiteOptions:
     settings: DaemonSettings = DaemonSettings()
     pid: int = field(default_factory=os.getpid)
     """Of the daemon, which the names of logs and reset commands may hold; a worker's own is nobody's business."""
+
+    ipmi: Optional[Started] = None
+    """An engine that was started early, in this process."""
 
 
 class _ToOpen:
@@ -122,15 +128,18 @@ class Site:
         consoles = sum(isinstance(settings.device, IpmiDevice) for settings in configured)
         if not consoles or self._services.ipmi is not None:
             return
-        from conmand.consoles.ipmi_engine import start_engine, threads_for
+        from conmand.consoles import libipmiconsole
+        from conmand.consoles.ipmi_engine import SolEngine
 
-        threads = threads_for(consoles)
-        engine = start_engine(self._loop, self.resolver, threads, keep_file_limit=self.server.nofile != 0)
+        started = self._options.ipmi or libipmiconsole.start(
+            libipmiconsole.threads_for(consoles), keep_file_limit=self.server.nofile != 0
+        )
+        engine = SolEngine(self._loop, self.resolver, started.library, problem=started.problem)
         if engine.problem:
             self._log.error(f"Unable to start IPMI SOL engine: {engine.problem}")
         else:
             self._log.info(
-                f"IPMI SOL engine started with {threads} thread{'' if threads == 1 else 's'} "
+                f"IPMI SOL engine started with {started.threads} thread{'' if started.threads == 1 else 's'} "
                 f"for {consoles} console{'' if consoles == 1 else 's'}"
             )
         self._services.ipmi = engine

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
-import resource
 import socket
 import threading
 from typing import Callable, Dict, List, Optional
@@ -23,10 +22,8 @@ from conmand.consoles.ipmi_engine import (
     SolEngine,
     join_host,
     split_host,
-    start_engine,
-    threads_for,
 )
-from conmand.consoles.libipmiconsole import Library, LibraryError, LibraryMissing, Status
+from conmand.consoles.libipmiconsole import Library, LibraryError, Status
 from tests.fakes.loops import ManualLoop, run, settle
 from tests.fakes.services import FakeResolver
 
@@ -304,44 +301,14 @@ def test_stop_waits_only_so_long_for_silent_bmcs() -> None:
 
 
 def test_an_engine_without_a_library_gives_the_reason() -> None:
-    class Missing(FakeLibrary):
-        def __init__(self) -> None:
-            raise LibraryMissing("cannot load it")
-
     async def test(loop: ManualLoop) -> None:
-        engine = start_engine(loop, FakeResolver(), 1, keep_file_limit=False, load=Missing)
+        engine = SolEngine(loop, FakeResolver(), None, problem="cannot load it")
         assert engine.problem == "cannot load it"
         with pytest.raises(EngineUnavailable, match="cannot load it"):
             await engine.connect("127.0.0.9", OPTIONS)
         assert await engine.stop()
 
     run(test)
-
-
-@pytest.mark.parametrize("keep", [True, False])
-def test_the_librarys_limit_of_open_files_is_kept_only_where_none_is_configured(keep: bool) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    library = FakeLibrary()
-
-    def raise_limit(threads: int) -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-    library.start_engine = raise_limit  # type: ignore[method-assign]
-
-    async def test(loop: ManualLoop) -> None:
-        start_engine(loop, FakeResolver(), 1, keep_file_limit=keep, load=lambda: library)
-
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
-        run(test)
-        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == (soft - 1 if keep else soft)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-@pytest.mark.parametrize("consoles, threads", [(1, 1), (128, 1), (129, 2), (1000, 8), (4096, 32), (9000, 32)])
-def test_a_thread_serves_128_consoles(consoles: int, threads: int) -> None:
-    assert threads_for(consoles) == threads
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import errno
+import resource
 import subprocess
 import sys
 from typing import Any, Dict, List
@@ -11,7 +13,17 @@ import pytest
 
 from conmand.config.model import IpmiOptions
 from conmand.consoles import libipmiconsole
-from conmand.consoles.libipmiconsole import SONAME, Library, LibraryError, LibraryMissing, Status, is_installed
+from conmand.consoles.libipmiconsole import (
+    SONAME,
+    Library,
+    LibraryError,
+    LibraryMissing,
+    Started,
+    Status,
+    is_installed,
+    start,
+    threads_for,
+)
 from tests.fakes.daemons import environment
 from tests.fakes.peers import installed_library
 
@@ -52,6 +64,35 @@ def configuration(fake: FakeCDLL, options: IpmiOptions, **protocol: int) -> Any:
     Library().context("127.0.0.1", options, protocol)
     ((_host, ipmi, *_rest),) = fake.functions["ctx_create"].calls
     return ipmi._obj
+
+
+def test_an_engine_that_does_not_start_is_a_problem_told(fake: FakeCDLL) -> None:
+    fake.functions["engine_init"].result = -1
+    ctypes.set_errno(errno.EMFILE)
+    assert start(1, keep_file_limit=False) == Started(None, 1, "Too many open files")
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_librarys_limit_of_open_files_is_kept_only_where_none_is_configured(keep: bool) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    class Raising(Library):
+        def __init__(self) -> None: ...
+
+        def start_engine(self, threads: int) -> None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
+        assert start(3, keep_file_limit=keep, load=Raising).threads == 3
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == (soft - 1 if keep else soft)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("consoles, threads", [(1, 1), (128, 1), (129, 2), (1000, 8), (4096, 32), (9000, 32)])
+def test_a_thread_serves_128_consoles(consoles: int, threads: int) -> None:
+    assert threads_for(consoles) == threads
 
 
 def test_what_is_not_configured_is_left_to_the_librarys_configuration(fake: FakeCDLL) -> None:
