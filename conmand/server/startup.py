@@ -200,6 +200,8 @@ class _Startup:
         return status
 
     def _run(self, daemon: Daemon) -> int:
+        from conmand.server.ending import end_tasks
+
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         try:
@@ -213,6 +215,7 @@ class _Startup:
         signal.set_wakeup_fd(-1)
         # Nor must a second request to end, which the loop has no handler for any more, make it a death by signal.
         process_setup.hold_signals()
+        end_tasks(loop)
         loop.close()
         return 0
 
