@@ -6,6 +6,7 @@ waits to be sent is counted, and the user of a channel decides what to do about 
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
 import os
@@ -166,14 +167,12 @@ class Channel:
     def _read(self) -> bool:
         """Returns whether there may be more to come."""
         try:
-            data, descriptors, _flags, _address = socket.recv_fds(
-                self._sock, READ_BYTES, MAX_DESCRIPTORS_PER_READ, socket.MSG_CMSG_CLOEXEC
-            )
+            data, descriptors = _receive(self._sock)
         except (BlockingIOError, InterruptedError):
             return True
         except OSError:
             return False
-        self._descriptors += descriptors
+        self._descriptors.extend(descriptors)
         for payload, has_descriptor in self._frames.receive(data):
             fd = self._descriptors.popleft() if has_descriptor else None
             self._received(pickle.loads(payload), fd)
@@ -206,3 +205,14 @@ class Channel:
         self._drop_outgoing()
         while self._descriptors:
             os.close(self._descriptors.popleft())
+
+
+def _receive(sock: socket.socket) -> Tuple[bytes, array.array[int]]:
+    """Bytes and descriptors. socket.recv_fds() would do, but for its passing over MSG_CMSG_CLOEXEC (Python 3.9-3.13)."""
+    descriptors = array.array("i")
+    room = socket.CMSG_LEN(MAX_DESCRIPTORS_PER_READ * descriptors.itemsize)
+    data, ancillary, _flags, _address = sock.recvmsg(READ_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+    return data, descriptors

@@ -6,9 +6,12 @@ import asyncio
 import os
 import signal
 from dataclasses import replace
+from functools import partial
 from typing import Any, Callable, Coroutine, Dict, List, Sequence
 
+from conmand.config.changes import ConsoleChanges
 from conmand.config.model import ConsoleSettings, ServerSettings
+from conmand.config.settings import DaemonSettings
 from conmand.server.children import ChildReaper
 from conmand.server.daemonlog import DaemonLog
 from conmand.server.resolver import NameResolver
@@ -38,6 +41,7 @@ class Front:
         loop: asyncio.AbstractEventLoop,
         report_bug: Callable[[Dict[str, Any]], None],
     ) -> None:
+        self._options = options
         self._log = daemon_log
         self._loop = loop
         self._report_bug = report_bug
@@ -49,10 +53,10 @@ class Front:
         orphans.adopt_orphans()
         self._worker_of: Dict[str, WorkerProcess] = {}
         self._workers: List[WorkerProcess] = []
-        self._assign(server, consoles, options, workers)
+        self._create_workers(server, consoles, options, workers)
         self.sessions = RemoteSessions(self._worker_of, daemon_log, loop, can_reset=server.resetcmd is not None)
 
-    def _assign(
+    def _create_workers(
         self, server: ServerSettings, consoles: Sequence[ConsoleSettings], options: SiteOptions, workers: int
     ) -> None:
         by_name = {settings.name: settings for settings in consoles}
@@ -70,11 +74,7 @@ class Front:
                 loop=self._loop,
             )
             self._workers.append(worker)
-            self._worker_of.update(dict.fromkeys(names, worker))
-        # In the order of their definition, not of the workers.
-        ordered = {name: self._worker_of[name] for name in by_name}
-        self._worker_of.clear()
-        self._worker_of.update(ordered)
+        self._worker_of.update((name, self._workers[number]) for name, number in assigned.items())
 
     @property
     def names(self) -> List[str]:
@@ -95,6 +95,37 @@ class Front:
     async def reopen_logs(self) -> None:
         """Let every worker close and open its logs."""
         await asyncio.gather(*(worker.ask(m.Reopen()) for worker in self._workers), return_exceptions=True)
+
+    async def apply(self, server: ServerSettings, changes: ConsoleChanges, settings: DaemonSettings) -> None:
+        """Let every worker take its part of the changes. New consoles go where the fewest are; no other one moves."""
+        self._options = replace(self._options, settings=settings)
+        owners = self._owners_after(changes)
+        options = share_of_limits(self._options, len(self._workers))
+        for name in changes.removed:
+            del self._worker_of[name]
+        self._worker_of.update((one.name, owners[one.name]) for one in changes.added)
+        self.sessions.can_reset = server.resetcmd is not None
+        await asyncio.gather(
+            *(worker.apply(server, changes.only(partial(_is, worker, owners)), options) for worker in self._workers)
+        )
+
+    def _owners_after(self, changes: ConsoleChanges) -> Dict[str, WorkerProcess]:
+        """The worker of each console, of those that are removed too."""
+        owners = dict(self._worker_of)
+        if changes.added:
+            after = {name: worker.settings(name) for name, worker in owners.items()}
+            for name in changes.removed:
+                del after[name]
+            after.update((change.name, change.after) for change in changes.changed)
+            after.update((one.name, one) for one in changes.added)
+            assigned = plan.assign(
+                list(after),
+                len(self._workers),
+                together=lambda name: _log_file(after[name], self._options.pid),
+                before={name: owners[name].number - 1 for name in after if name in owners},
+            )
+            owners.update((one.name, self._workers[assigned[one.name]]) for one in changes.added)
+        return owners
 
     def daemon_log_changed(self) -> None:
         """The daemon's log is another file now; a worker's interpreter has its last words written there."""
@@ -188,6 +219,10 @@ def share_of_limits(options: SiteOptions, workers: int) -> SiteOptions:
         rotation=replace(rotation, quota_bytes=None if quota is None else quota // workers),
     )
     return replace(options, settings=settings)
+
+
+def _is(worker: WorkerProcess, owners: Dict[str, WorkerProcess], name: str) -> bool:
+    return owners[name] is worker
 
 
 def _log_file(settings: ConsoleSettings, pid: int) -> object:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Tuple
 
+from conmand.config.changes import ConsoleChanges
 from conmand.config.model import ConsoleSettings, LogLevel, ServerSettings
+from conmand.config.settings import DaemonSettings
 from conmand.server.handshake import Asked, Peer
 from conmand.server.site import SiteOptions
 
@@ -59,6 +61,15 @@ class WhoWrites:
 @dataclass(frozen=True)
 class Reopen:
     """A question. Answer: ``None`` when every log has been opened again."""
+
+
+@dataclass(frozen=True)
+class Apply:
+    """A question: go on with this. Answer: ``None`` when there are just the consoles that there should be."""
+
+    server: ServerSettings
+    changes: ConsoleChanges = field(repr=False)
+    settings: DaemonSettings
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Protocol, Sequence, Set
 
+from conmand.config.changes import ConsoleChanges
 from conmand.config.model import ConsoleSettings, ServerSettings
 from conmand.errors import reason
 from conmand.server.children import ChildReaper
@@ -181,10 +183,27 @@ class WorkerProcess:
             if waiting in self._waiting_for_ready:
                 self._waiting_for_ready.remove(waiting)
 
+    async def apply(self, server: ServerSettings, changes: ConsoleChanges, options: SiteOptions) -> None:
+        """Let the process go on with these; one that is yet to be started will begin with them. Never raises."""
+        for name in changes.removed:
+            del self.consoles[name]
+        self.consoles.update((change.name, change.after) for change in changes.changed)
+        self.consoles.update((settings.name, settings) for settings in changes.added)
+        self._server, self._options = server, options
+        if self.is_running:
+            # Also before it is ready: it hears this after what it is to begin with.
+            with contextlib.suppress(WorkerGone):
+                await self._ask(m.Apply(server, changes, options.settings))
+        elif self.consoles and not self._started_at:
+            self.start()  # it had nothing to do so far
+
     async def ask(self, question: object) -> Any:
         """The answer to ``question``. Raises ``WorkerGone`` if the worker ends before it has one."""
         if not self.is_ready:
             raise WorkerGone()
+        return await self._ask(question)
+
+    async def _ask(self, question: object) -> Any:
         self._questions += 1
         number = self._questions
         answer: asyncio.Future[Any] = self._loop.create_future()

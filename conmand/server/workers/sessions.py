@@ -64,6 +64,11 @@ class RemoteSessions:
 
     async def begin(self, caller: Caller, asked: Asked, names: Sequence[str]) -> bool:
         """Begin a session with the consoles ``names``, or refuse. Returns whether the caller's socket was taken."""
+        # A console may have gone from the configuration since it was looked for.
+        names = [name for name in names if name in self._worker_of]
+        if not names:
+            await caller.refuse(ErrorCode.NO_CONSOLES, protocol.NO_CONSOLES)
+            return False
         shares = self._shares(names)
         try:
             for worker in shares:
@@ -82,16 +87,14 @@ class RemoteSessions:
         return made
 
     async def _refuse_for_now(self, caller: Caller, names: Sequence[str]) -> None:
-        gone = [name for name in names if not self._worker_of[name].is_ready]
+        gone = [name for name in names if name not in self._worker_of or not self._worker_of[name].is_ready]
         what = f"Console [{gone[0]}] is" if len(gone) == 1 else f"{len(gone)} consoles are"
         await caller.refuse(ErrorCode.BUSY, f"{what} being restarted; try again soon")
 
     def _hand_over(self, caller: Caller, asked: Asked, names: Tuple[str, ...], worker: WorkerProcess) -> bool:
         session = next(self._numbers)
         self._handed[session] = _Handed(caller.sock, worker, names, caller.label)
-        worker.send(
-            m.Begin(session, caller.user, caller.tty, caller.peer, asked, names), caller.sock.fileno()
-        )
+        worker.send(m.Begin(session, caller.user, caller.tty, caller.peer, asked, names), caller.sock.fileno())
         return True
 
     # Broadcasts.
@@ -135,9 +138,7 @@ class RemoteSessions:
         client.started()
         return True
 
-    async def _attach(
-        self, client: BroadcastClient, caller: Caller, names: Sequence[str], *, exclusive: bool
-    ) -> bool:
+    async def _attach(self, client: BroadcastClient, caller: Caller, names: Sequence[str], *, exclusive: bool) -> bool:
         """Make the client a writer everywhere. Returns whether that was allowed; who was refused has been told."""
         shares = list(client.shares)
         for share in shares:

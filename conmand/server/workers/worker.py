@@ -97,9 +97,7 @@ class Worker:
             _ACTIONS_WITH_DESCRIPTOR[type(message)](self, message, fd)
 
     def _setup(self, message: m.Setup) -> None:
-        self._site = Site(
-            message.server, message.consoles, message.options, self._log, self._loop, self._report_bug
-        )
+        self._site = Site(message.server, message.consoles, message.options, self._log, self._loop, self._report_bug)
         self._site.resets.changed = self._resets_changed
         self._channel.send(m.Ready())
         self._site.start()
@@ -150,6 +148,9 @@ class Worker:
 
     async def _reopen(self, question: m.Reopen) -> None:
         await self._site.reopen_logs()
+
+    async def _apply(self, question: m.Apply) -> None:
+        await self._site.apply(question.server, question.changes, question.settings)
 
     # A broadcast.
 
@@ -225,6 +226,7 @@ _ANSWERS: Dict[Type[Any], Callable[[Worker, Any], Awaitable[object]]] = {
     m.WhoWrites: Worker._who_writes,
     m.Attach: Worker._attach,
     m.Reopen: Worker._reopen,
+    m.Apply: Worker._apply,
 }
 
 
