@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -227,6 +228,21 @@ def test_on_a_unix_socket_nobody_can_be_somebody_else(tmp_path: Path, public_dir
         # On the TCP port a name is still what the client says.
         assert ask(site, "127.0.0.1", greeting=b"HELLO USER='root'\n") == ANSWER
         daemon.wait_for("Client <root@localhost:", "> issued query")
+
+
+def test_a_worker_knows_who_came_over_which_socket(tmp_path: Path) -> None:
+    with Site(OURS, tmp_path) as site:
+        node = site.unix_peer("c.sock")
+        daemon = start(site, settings="[daemon]\nworkers = 2\n[listen]\nunix_socket = DIR/socket\n")
+        node.accept()
+        path, me = str(site.path("socket")), pwd.getpwuid(os.getuid()).pw_name
+        session(site, path, user="mallory")
+        daemon.wait_for(f"Client <{me}@localhost:{os.getpid()}> connected to [c]")
+        other = session(site, "::1", b"CONNECT OPTION=JOIN CONSOLE='c'\n", user="bob")
+        daemon.wait_for("Client <bob@", f":{other.own_port}> connected to [c]")
+        assert f"joined with <{me}@localhost> on pts/7".encode() in other.receive_until(b".\r\n")
+        node.send(b"hello.")
+        other.receive_until(b"hello.")
 
 
 @needs_root
