@@ -80,8 +80,15 @@ class _Lane:
 class Lanes:
     """Runs jobs in threads, those of one lane in the order they came while nothing hangs."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, lane_of: Optional[Callable[[str], str]] = None) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        lane_of: Optional[Callable[[str], str]] = None,
+        *,
+        hung_seconds: float = HUNG_SECONDS,
+    ) -> None:
         self._loop = loop
+        self._hung_seconds = hung_seconds
         self._lane_of = lane_of or _ByMountPoint(loop)
         self._lanes: Dict[str, _Lane] = {}
         self._closed = False
@@ -159,6 +166,7 @@ class Lanes:
                     then = job.work()
                 except Exception as mistake:
                     then = _call(job.failed, mistake)
+                thread.job = None
                 thread.finished += 1
                 self._loop.call_soon_threadsafe(self._finished, lane, thread, then)
 
@@ -168,6 +176,8 @@ class Lanes:
         then()
 
     def _left(self, lane: _Lane, thread: _Thread) -> None:
+        if thread.hung_in is not None:
+            self._came_back(lane, thread)
         lane.threads.discard(thread)
         if thread.timer is not None:
             thread.timer.cancel()
@@ -177,7 +187,7 @@ class Lanes:
 
     def _watch(self, lane: _Lane, thread: _Thread) -> None:
         if not self._closed:
-            thread.timer = self._loop.call_later(HUNG_SECONDS, self._look, lane, thread, thread.finished)
+            thread.timer = self._loop.call_later(self._hung_seconds, self._look, lane, thread, thread.finished)
 
     def _look(self, lane: _Lane, thread: _Thread, finished: int) -> None:
         if thread not in lane.threads:
