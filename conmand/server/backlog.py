@@ -29,12 +29,13 @@ class BacklogBudget:
 class Backlog:
     """``text`` is what waits; ``device_bytes`` how much of the device's output that is."""
 
-    __slots__ = ("text", "device_bytes", "_pieces", "_budget")
+    __slots__ = ("text", "device_bytes", "_pieces", "_front_bytes", "_budget")
 
     def __init__(self, budget: BacklogBudget) -> None:
         self.text = bytearray()
         self.device_bytes = 0
         self._pieces: Deque[List[int]] = deque()  # bytes of text, bytes of the device
+        self._front_bytes = 0  # of what was put in front, while none of it is written
         self._budget = budget
 
     def append(self, text: bytes, device_bytes: int) -> None:
@@ -42,7 +43,7 @@ class Backlog:
         self.text += text
         self._budget.left_bytes -= len(text)
         pieces = self._pieces
-        if pieces and pieces[-1][0] < PIECE_BYTES:
+        if pieces and pieces[-1][0] < PIECE_BYTES and (not self._front_bytes or len(pieces) > 1):
             pieces[-1][0] += len(text)
             pieces[-1][1] += device_bytes
         elif text:
@@ -52,13 +53,21 @@ class Backlog:
         self.device_bytes += device_bytes
 
     def put_in_front(self, text: bytes) -> None:
-        """Put words of our own before everything, whether or not there is room: what waits must not make way."""
+        """Put words of our own before everything, whether or not there is room: what waits must not make way.
+
+        They take the place of those that were put there before, if the file has got nothing of them: a file that can be
+        opened again and again but not written must not fill the memory with the news.
+        """
+        if self._front_bytes:
+            self.written(self._front_bytes)
         self.text[:0] = text
         self._budget.left_bytes -= len(text)
         self._pieces.appendleft([len(text), 0])
+        self._front_bytes = len(text)
 
     def written(self, count: int) -> None:
         """The first ``count`` bytes of the text are in the file."""
+        self._front_bytes = 0
         del self.text[:count]
         self._budget.left_bytes += count
         pieces = self._pieces

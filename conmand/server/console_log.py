@@ -17,12 +17,11 @@ only what was read is counted, one addition for each read.
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
 import time
 from typing import TYPE_CHECKING, Callable, Optional, Tuple
 
-from conman.text import decode, encode
 from conmand.config.model import LogOptions
 from conmand.proto.logline import LineProcessor
 from conmand.proto.logline import State as State
@@ -31,7 +30,9 @@ from conmand.server import notices
 from conmand.server.backlog import Backlog
 from conmand.server.backlog import BacklogBudget as BacklogBudget
 from conmand.server.clock import LogClock
-from conmand.server.daemonlog import DaemonLog, LockedError, open_locked
+from conmand.server.daemonlog import DaemonLog
+from conmand.server.log_opening import FileId, open_log_file
+from conmand.server.log_opening import Opened as Opened
 
 if TYPE_CHECKING:
     import asyncio
@@ -42,6 +43,9 @@ MAX_BACKLOG_BYTES = 256 * 1024
 RETRY_SECONDS = (1.0, 60.0)
 """First and longest delay before a failing log is tried again."""
 
+
+_STALE = {errno.ESTALE, errno.EIO, errno.ENXIO, errno.ENODEV}
+"""The file, its server or its disk is gone: another descriptor may work, this one will not."""
 
 _time, _write = time.time, os.write
 
@@ -58,6 +62,9 @@ class ConsoleLog:
         "path",
         "bytes_read",
         "bytes_lost",
+        "dated",
+        "begun",
+        "file_id",
         "_options",
         "_resolve_path",
         "_clock",
@@ -77,6 +84,7 @@ class ConsoleLog:
         "_retry_timer",
         "_retry_delay",
         "_retry_open",
+        "_is_stale",
         "_closed",
     )
 
@@ -96,6 +104,9 @@ class ConsoleLog:
         self.path = ""
         self.bytes_read = 0
         self.bytes_lost = 0
+        self.dated = False  # whether anybody wants to know when the file was begun
+        self.begun: Optional[float] = None
+        self.file_id: Optional[FileId] = None
         self._options = options
         self._resolve_path = resolve_path
         self._clock = clock
@@ -115,6 +126,7 @@ class ConsoleLog:
         self._complaint: Optional[str] = None
         self._retry_timer: Optional[asyncio.TimerHandle] = None
         self._retry_delay = RETRY_SECONDS[0]
+        self._is_stale = False  # the descriptor will never work again
         self._closed = False
 
     # What the console says.
@@ -253,6 +265,16 @@ class ConsoleLog:
         return self.bytes_read - self.bytes_waiting - self.bytes_lost
 
     @property
+    def file_bytes(self) -> Optional[int]:
+        """How long the file was after our last write; ``None`` unless it is a file and takes what it is given."""
+        return os.lseek(self._fd, 0, os.SEEK_CUR) if self._direct else None
+
+    @property
+    def has_grown(self) -> bool:
+        """Whether the file got anything but the line that says it was opened."""
+        return self._direct and os.lseek(self._fd, 0, os.SEEK_CUR) > self._ring_end
+
+    @property
     def complaint(self) -> Optional[str]:
         """Why the log cannot be written, or ``None``."""
         return self._complaint
@@ -275,30 +297,7 @@ class ConsoleLog:
             path = path or self._resolve_path()
         except ValueError as error:
             return Opened("", -1, str(error))
-        try:
-            fd, readable = self._open(path, truncate)
-        except LockedError:
-            return Opened(path, -1, f'Unable to lock "{path}"')
-        except OSError as error:
-            if error.filename not in (None, encode(path)):
-                return Opened(path, -1, f'Cannot create directory "{decode(error.filename)}": {error.strerror}')
-            return Opened(path, -1, f'Unable to open logfile "{path}": {error.strerror}')
-        return Opened(path, fd, None, readable)
-
-    def _open(self, path: str, truncate: bool) -> Tuple[int, bool]:
-        """The file's descriptor, and whether it can be read back."""
-        access = os.O_RDWR if _is_file_or_nothing(path) else os.O_WRONLY
-        while True:
-            try:
-                fd = open_locked(
-                    path, 0o600, truncate=truncate, lock=self._options.lock, flags=os.O_NONBLOCK, access=access
-                )
-            except PermissionError:
-                if access == os.O_WRONLY:
-                    raise
-                access = os.O_WRONLY  # a file that we may only write
-            else:
-                return fd, access == os.O_RDWR
+        return open_log_file(path, self._options, truncate=truncate, dated=self.dated)
 
     def opened(self, result: Opened) -> None:
         """Take over what ``open_file`` found: continue in the new file, or complain once and try again later."""
@@ -314,6 +313,7 @@ class ConsoleLog:
             return
         self._fd = result.fd
         self._readable = result.readable
+        self.file_id, self.begun = result.file_id, result.begun
         # The line that says so is the first of the file, before what was waiting for it. It is put in front of that
         # whether or not there is room: what waited must not make way for it.
         line = self._lines.notice(notices.framed(notices.log_opened(self.name, time.time())))
@@ -326,6 +326,7 @@ class ConsoleLog:
     def close_file(self) -> None:
         """Close the file, until ``opened``; what is written meanwhile waits for the next one."""
         self._cancel_retry()
+        self._is_stale = False
         if not self._closed:
             self._collect()
         if self._fd >= 0:
@@ -354,6 +355,7 @@ class ConsoleLog:
 
     def _write_failed(self, error: OSError) -> None:
         self._complain(f"Unable to write to [{self.path}]: {error.strerror}", info=True)
+        self._is_stale = error.errno in _STALE
         self._retry_later()
 
     def _complain(self, complaint: str, *, info: bool = False) -> None:
@@ -425,7 +427,7 @@ class ConsoleLog:
 
     def _retry(self) -> None:
         self._retry_timer = None
-        if self._fd < 0:
+        if self._fd < 0 or self._is_stale:
             self._retry_open(self)
         elif self._backlog is not None:
             self._drain()
@@ -436,23 +438,3 @@ class ConsoleLog:
         if self._retry_timer is not None:
             self._retry_timer.cancel()
             self._retry_timer = None
-
-
-class Opened:
-    """What came of opening a log: ``fd`` is -1 and ``complaint`` says why, or ``complaint`` is ``None``."""
-
-    __slots__ = ("path", "fd", "complaint", "readable")
-
-    def __init__(self, path: str, fd: int, complaint: Optional[str], readable: bool = False) -> None:
-        self.path = path
-        self.fd = fd
-        self.complaint = complaint
-        self.readable = readable
-
-
-def _is_file_or_nothing(path: str) -> bool:
-    """A pipe opened for both directions would have us for its reader."""
-    try:
-        return stat.S_ISREG(os.stat(encode(path)).st_mode)
-    except OSError:
-        return True

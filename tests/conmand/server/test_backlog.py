@@ -44,6 +44,20 @@ def test_words_put_in_front_need_no_room() -> None:
     assert (backlog.device_bytes, budget.left_bytes) == (5, 0)
 
 
+def test_words_put_in_front_again_and_again_are_there_once() -> None:
+    budget = BacklogBudget(100)
+    backlog = Backlog(budget)
+    backlog.put_in_front(b"opened at 1 ")
+    backlog.append(b"text", 4)
+    backlog.put_in_front(b"opened at 2 ")
+    assert (bytes(backlog.text), budget.left_bytes, backlog.device_bytes) == (b"opened at 2 text", 84, 4)
+    backlog.written(1)
+    backlog.put_in_front(b"opened at 3 ")
+    assert bytes(backlog.text) == b"opened at 3 pened at 2 text"
+    backlog.written(len(backlog.text))
+    assert (budget.left_bytes, backlog.device_bytes) == (100, 0)
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 2 * PIECE_BYTES), st.integers(0, 5000)), max_size=20),
     st.lists(st.integers(1, PIECE_BYTES)),

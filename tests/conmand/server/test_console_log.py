@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Callable, List, Optional, Tuple, Union
 
@@ -18,6 +19,7 @@ from conmand.server import console_log
 from conmand.server.backlog import MAX_ALL_BACKLOGS_BYTES, BacklogBudget
 from conmand.server.clock import LogClock
 from conmand.server.console_log import MAX_BACKLOG_BYTES, ConsoleLog
+from conmand.server.log_opening import open_log_file
 from tests.fakes.loops import ManualLoop, run
 from tests.fakes.sinks import RecordingLog
 
@@ -701,3 +703,57 @@ def test_a_log_that_ends_leaves_its_room_to_the_others(tmp_path: Path) -> None:
         assert it.budget.left_bytes == before
 
     run(test)
+
+
+def test_a_descriptor_that_will_never_work_again_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file server that has restarted: the file must be opened again. On a full disk that would be no help."""
+
+    async def test(loop: ManualLoop) -> None:
+        for number, expected in ((116, 3), (5, 3), (28, 0)):
+            it = Log(loop, tmp_path / f"{number}.log")
+            it.open()
+
+            def refuse(fd: int, data: bytes, number: int = number) -> int:
+                raise OSError(number, os.strerror(number))
+
+            with monkeypatch.context() as patch:
+                patch.setattr(console_log.os, "write", refuse)
+                patch.setattr(console_log, "_write", refuse)
+                for _ in range(3):
+                    it.log.write(b"text")
+                    await loop.advance(60)
+                    for log in it.reopened[-1:]:
+                        log.opened(log.open_file())
+                assert len(it.reopened) >= expected and bool(it.reopened) is bool(expected)
+            it.open()
+            written = (tmp_path / f"{number}.log").read_bytes()
+            assert written.count(b"log opened") == 2 and written.endswith(b".\r\n" + b"text" * 3)
+            assert it.log.bytes_logged == 12
+            it.log.stop()
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "beginning, begun",
+    [
+        (b"\r\n<ConMan> Console [a] log opened at 2020-01-02 03:04:05 UTC.\r\n", (2020, 1, 2, 3, 4, 5)),
+        (b"\r\n<ConMan> Console [a [b]] log opened at 2020-01-02 03:04:05 .\r\nmore", (2020, 1, 2, 3, 4, 5)),
+        (b"\r\n<ConMan> Console [a] log opened at 2020-13-32 03:04:05 UTC.\r\n", None),
+        (b"other text", None),
+        (b"\r\n<ConMan> Console [" + b"x" * 2000, None),
+    ],
+)
+def test_a_file_was_begun_when_its_first_line_says(
+    beginning: bytes, begun: Optional[Tuple[int, ...]], tmp_path: Path
+) -> None:
+    path = tmp_path / "n1.log"
+    path.write_bytes(beginning)
+    os.utime(path, (77, 77))
+    opened = open_log_file(str(path), LogOptions(), dated=True)
+    expected = 77.0 if begun is None else time.mktime((*begun, 0, 0, -1))  # type: ignore[arg-type]
+    assert opened.begun == expected
+    os.close(opened.fd)
+    opened = open_log_file(str(path), LogOptions())
+    assert opened.begun is None and opened.file_id == (path.stat().st_dev, path.stat().st_ino)
+    os.close(opened.fd)
