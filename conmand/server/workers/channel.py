@@ -208,7 +208,7 @@ class Channel:
 
 
 def _receive(sock: socket.socket) -> Tuple[bytes, array.array[int]]:
-    """Bytes and descriptors. socket.recv_fds() would do, but for its passing over MSG_CMSG_CLOEXEC (Python 3.9-3.13)."""
+    """Bytes and descriptors; socket.recv_fds() would do, but passes over its flags (Python 3.9 to 3.13)."""
     descriptors = array.array("i")
     room = socket.CMSG_LEN(MAX_DESCRIPTORS_PER_READ * descriptors.itemsize)
     data, ancillary, _flags, _address = sock.recvmsg(READ_BYTES, room, socket.MSG_CMSG_CLOEXEC)

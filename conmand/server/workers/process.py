@@ -259,8 +259,8 @@ class WorkerProcess:
             self._kill()
 
     def _kill(self) -> None:
-        """The process alone: its programs see the end of their input first."""
-        os.kill(self.pid, signal.SIGKILL)
+        """The process alone: its programs, each in a group of its own, see the end of their input first."""
+        self._children.kill(self.pid, signal.SIGKILL)
 
     def _process_exited(self, code: int) -> None:
         pid, self.pid = self.pid, 0
