@@ -12,6 +12,7 @@ from typing import List
 
 import pytest
 
+from conman import __version__
 from tests.fakes.daemons import ORIGINAL, OURS, environment
 from tests.fakes.terminals import client_command
 from tests.system.client.pairs import Pair, Seen, assert_same
@@ -283,3 +284,18 @@ def test_help_shows_what_is_in_effect(environ: dict[str, str], arguments: List[s
         assert result.returncode == 0
         shown.append([line for line in result.stdout.split(b"\n") if not line.startswith((b"Usage", b"  --"))])
     assert shown[1] == shown[0]
+
+
+def test_licence_version_and_the_longer_help_are_ours(tmp_path: Path) -> None:
+    argv = client_command(OURS)
+    licence, version, help_text = (
+        subprocess.run([*argv, option], env=environment(), capture_output=True, text=True).stdout
+        for option in ("-L", "-V", "-h")
+    )
+    assert licence.startswith("conman-py: ")
+    assert version == f"conman-{__version__}\n"
+    assert [line[:12] for line in help_text.splitlines() if line.startswith("  --")] == [
+        "  --status  ",
+        "  --json    ",
+        "  --tail    ",
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -96,6 +97,32 @@ def test_a_log_that_cannot_be_written_is_an_error() -> None:
     with ScriptedDaemon() as daemon, client(daemon, "-l", "/dev/full", "n1") as terminal:
         assert terminal.wait() == 1
         assert terminal.errors == b'ERROR:     Unable to write to "/dev/full": No space left on device\n'
+
+
+def test_a_log_that_fails_in_a_session_leaves_the_terminal_sane(tmp_path: Path) -> None:
+    """A limit on the size of files takes the full disk's place."""
+    limited = ["/bin/sh", "-c", 'ulimit -f 1; exec "$@"', "sh"]
+    with ScriptedDaemon() as daemon:
+        argv = [*client_command(OURS), "-d", f"127.0.0.1:{daemon.port}", "-l", str(tmp_path / "log"), "n1"]
+        with OnTerminal([*limited, *argv]) as terminal:
+            before = terminal.settings
+            daemon.grant()
+            terminal.read_until(b"opened.\r\n")
+            daemon.connection.sendall(b"x" * 4096)
+            assert terminal.wait() == 1
+            assert terminal.settings == before
+            assert terminal.errors == f'ERROR:     Unable to write to "{tmp_path}/log": File too large\n'.encode()
+
+
+def test_what_is_typed_behind_an_echo_command_is_kept() -> None:
+    with session() as (daemon, terminal, _before):
+        terminal.type(b"a&Eb&Ec&.")
+        received = b""
+        while len(received) < 3:
+            received += daemon.connection.recv(100)
+        assert received == b"abc"
+        daemon.connection.close()
+        assert terminal.wait() == 0
 
 
 @pytest.mark.parametrize("kind", [ORIGINAL, OURS])
@@ -221,6 +248,25 @@ def test_complaints_about_addresses_are_the_originals(host: str) -> None:
         for kind in (ORIGINAL, OURS)
     )
     assert (ours.returncode, ours.stderr) == (original.returncode, original.stderr)
+
+
+def test_a_session_by_ipv6_names_its_server_in_brackets() -> None:
+    with ScriptedDaemon(socket.AF_INET6) as daemon:
+        argv = [*client_command(OURS), "-d", f"[::1]:{daemon.port}", "n1"]
+        with OnTerminal(argv) as terminal:
+            assert daemon.grant() == b"CONNECT CONSOLE='n1'\n"
+            terminal.read_until(b"opened.\r\n")
+            terminal.type(b"&I")
+            server = re.search(rb"Connected R/W to console \[n1\] on <(.*)>", terminal.read_until(b">.\r\n"))
+            assert server is not None
+            assert server[1] in (
+                b"[::1]:%d" % daemon.port,
+                b"localhost:%d" % daemon.port,
+                b"ip6-localhost:%d" % daemon.port,
+            )
+            daemon.reset()
+            assert terminal.wait() == 1
+            assert terminal.errors == b"ERROR:     Unable to read from <%b>: Connection reset by peer\n" % server[1]
 
 
 @pytest.mark.parametrize("host", ["[::1]", "::1"])
