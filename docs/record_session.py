@@ -196,6 +196,8 @@ def _wait(condition, what: str):  # type: ignore[no-untyped-def]  # whatever the
 
 _SGR = re.compile(r"\x1b\[([\d;]*)m")
 _COLOURS = ("#3b4252", "#e06c75", "#98c379", "#e5c07b", "#61afef", "#c678dd", "#56b6c2", "#d7dae0")
+_OURS = (("$ ", 2), ("<ConMan> ", 4))
+"""What is not the node's stands out in the picture."""
 _CHARACTER, _LINE, _MARGIN = 8.43, 18, 14
 
 
@@ -211,10 +213,11 @@ def drawing(screen: List[str]) -> str:
         f'<rect width="{width}" height="{height}" rx="8" fill="#1e2127"/>',
         '<g font-family="ui-monospace, Menlo, Consolas, monospace" font-size="14" fill="#d7dae0">',
     ]
-    for number, line in enumerate(screen):
-        place = _MARGIN + (number + 1) * _LINE - 5
+    for row, line in enumerate(screen, 1):
+        place = _MARGIN + row * _LINE - 5
         if plain(line):
-            parts.append(f'<text x="{_MARGIN}" y="{place}" xml:space="preserve">{_spans(line)}</text>')
+            colour = next((f' fill="{_COLOURS[number]}"' for start, number in _OURS if line.startswith(start)), "")
+            parts.append(f'<text x="{_MARGIN}" y="{place}" xml:space="preserve"{colour}>{_spans(line)}</text>')
     return "\n".join([*parts, "</g>", "</svg>"]) + "\n"
 
 
