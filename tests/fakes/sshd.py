@@ -15,8 +15,6 @@ import threading
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-import asyncssh
-
 from tests.fakes.addresses import own_address
 from tests.fakes.files import PATIENCE_SECONDS, read_when
 from tests.fakes.peers import installed_program
@@ -141,6 +139,8 @@ class SshDevice:
         self._loop.close()
 
     async def _main(self, started: threading.Event) -> None:
+        import asyncssh  # here, so that tests of which none needs this server run without it
+
         self._stopped = asyncio.Event()
         device = self
 
@@ -179,6 +179,8 @@ class SshDevice:
         await asyncio.gather(*others, return_exceptions=True)
 
     async def _talk(self, process: Any) -> None:
+        import asyncssh
+
         self._process = process
         process.stdout.write(self._greeting)
         line = b""

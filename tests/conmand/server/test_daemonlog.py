@@ -37,7 +37,7 @@ def test_prefixes_are_the_originals(level: LogLevel, text: str) -> None:
 
 
 @given(
-    st.text(alphabet=st.characters(max_codepoint=0xDCFF, exclude_categories=()), max_size=2000).map(
+    st.text(alphabet=st.characters(max_codepoint=0xDCFF, blacklist_categories=()), max_size=2000).map(
         lambda text: "".join(c for c in text if not "\ud800" <= c <= "\udc7f")
     )
 )
@@ -203,3 +203,29 @@ def test_all_directories_that_are_made_are_their_owners(tmp_path: Path) -> None:
         assert (tmp_path / directory).stat().st_mode & 0o7777 == 0o755
     path = tmp_path / "file" / "d" / "conmand.log"
     assert open_log(str(path)).complaint == f'Unable to open daemon logfile "{path}": Not a directory'
+
+
+def test_a_file_that_is_not_wanted_any_more_keeps_no_lines(tmp_path: Path) -> None:
+    log = DaemonLog(stderr_fd=-1)
+    log.detach_from_terminal()
+    log.adopt(open_log(str(tmp_path / "log")))
+    log.notice("one")
+    log.close_file()
+    log.notice("held")
+    log.drop_file()
+    log.notice("two")
+    assert not log.file_is_failing and log.fileno() is None
+    assert b"one" in (tmp_path / "log").read_bytes() and b"two" not in (tmp_path / "log").read_bytes()
+
+
+def test_syslog_can_be_taken_up_changed_and_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: List[object] = []
+    monkeypatch.setattr(daemonlog.syslog, "openlog", lambda name, options, facility: said.append(facility))
+    monkeypatch.setattr(daemonlog.syslog, "syslog", lambda level, text: said.append(text))
+    monkeypatch.setattr(daemonlog.syslog, "closelog", lambda: said.append("closed"))
+    log = DaemonLog(stderr_fd=-1)
+    log.detach_from_terminal()
+    for facility, text in ((None, "nowhere"), (8, "user"), (24, "daemon"), (None, "nowhere again")):
+        log.use_syslog(facility)
+        log.notice(text)
+    assert said == [8, "user", "closed", 24, "daemon", "closed"]
