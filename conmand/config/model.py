@@ -82,6 +82,17 @@ class ProcessDevice:
 
 
 @dataclass(frozen=True)
+class ScriptDevice(ProcessDevice):
+    """A device script of ours, run inside the daemon: ``script`` is its name in ``conman_exec``, ``ipmitool`` for one.
+
+    The password that ``argv`` may hold is not shown.
+    """
+
+    argv: Tuple[str, ...] = field(repr=False)
+    script: str = ""
+
+
+@dataclass(frozen=True)
 class TelnetDevice:
     host: str
     port: int

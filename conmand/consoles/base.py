@@ -12,10 +12,12 @@ import os
 from typing import TYPE_CHECKING, Callable, Optional, Protocol
 
 from conmand.config.model import ConsoleSettings, LogLevel
+from conmand.config.settings import ScriptSettings
 from conmand.proto.backoff import Backoff
 
 if TYPE_CHECKING:
     from conmand.consoles.ipmi_engine import SolEngine
+    from conmand.consoles.script_logins import ScriptLogins
 
 READ_BYTES = 65536
 """One read takes at most this much. The original reads 8191; a flood then costs eight times the wake-ups."""
@@ -71,6 +73,8 @@ class Children(Protocol):
         on_exit: Callable[[int], None] | None = None,
     ) -> int: ...
 
+    def adopt(self, pid: int, on_exit: Callable[[int], None] | None = None) -> None: ...
+
     def kill(self, pid: int, signal_number: int) -> None: ...
 
 
@@ -113,6 +117,7 @@ class Services:
         resolver: Resolver,
         watcher: SocketWatcher,
         ipmi: Optional[SolEngine] = None,
+        scripts: Optional[ScriptSettings] = None,
     ) -> None:
         self.loop = loop
         self.poller = poller
@@ -120,6 +125,8 @@ class Services:
         self.resolver = resolver
         self.watcher = watcher
         self.ipmi = ipmi  # only where a configuration has IPMI consoles
+        self.scripts = scripts or ScriptSettings()
+        self.script_logins: Optional[ScriptLogins] = None  # made by the first console that is a device script
 
 
 class Console:
