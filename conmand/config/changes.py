@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, fields
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from conmand.config.model import (
     Configuration,
     ConsoleSettings,
     Device,
     IpmiDevice,
-    LogLevel,
     Problem,
     SerialDevice,
-    ServerSettings,
     TelnetDevice,
     TestDevice,
 )
@@ -33,8 +31,8 @@ AT_NEXT_START = frozenset(("coredump", "coredumpdir", "loopback", "nofile", "pid
 
 _OPTION_WORDS = {SerialDevice: "seropts", IpmiDevice: "ipmiopts", TestDevice: "testopts"}
 
-_APPLIED_SETTINGS = frozenset(("rotation", "logins_at_once"))
-"""Of our own settings file, what counts at once."""
+SECTIONS_AT_NEXT_START = frozenset(("daemon", "listen"))
+"""The same of our own settings file."""
 
 
 _DEFAULTS = DaemonSettings()
@@ -198,18 +196,9 @@ def changes(
     for name in _different(before.server, after.server):
         word = f"server {_SERVER_WORDS.get(name, name)}"
         (later if name in AT_NEXT_START else applied).append(word)
-    for path, name in _different_settings(settings_before, settings_after):
-        (applied if name in _APPLIED_SETTINGS or path == "rotation" else later).append(f"setting {path} {name}")
+    for section, name in _different_settings(settings_before, settings_after):
+        (later if section in SECTIONS_AT_NEXT_START else applied).append(f"setting {section} {name}")
     return Changes(console_changes(before.consoles, after.consoles), tuple(applied), tuple(later))
-
-
-def server_in_effect(running: ServerSettings, wanted: ServerSettings) -> ServerSettings:
-    """``wanted``, except for what cannot be changed before the next start."""
-    values: Dict[str, Any] = {
-        field.name: getattr(running if field.name in AT_NEXT_START else wanted, field.name)
-        for field in fields(ServerSettings)
-    }
-    return ServerSettings(**values)
 
 
 def _different(before: object, after: object) -> List[str]:
@@ -236,37 +225,33 @@ def _different_settings(before: DaemonSettings, after: DaemonSettings) -> List[T
 
 # What is wrong now and was not before.
 
-KnownErrors = Mapping[Tuple[str, bytes], int]
-"""Message and line of each error, and how often it occurs."""
+KnownProblems = Mapping[Tuple[str, bytes], int]
+"""Message and line of each problem, and how often it occurs."""
 
 
-def known_errors(problems: Sequence[Problem], text: bytes) -> KnownErrors:
-    """The errors of a configuration with its ``text``, so that they can be told from those of its next version."""
+def known_problems(problems: Sequence[Problem], text: bytes) -> KnownProblems:
+    """The problems of a configuration with its ``text``, so that they can be told from those of its next version."""
     lines = text.split(b"\n")
-    return Counter(_error(problem, lines) for problem in _errors(problems))
+    return Counter(_in_its_line(problem, lines) for problem in problems)
 
 
-def new_errors(problems: Sequence[Problem], text: bytes, known: KnownErrors) -> Tuple[Problem, ...]:
-    """Those of ``problems`` that are errors and not ``known``: the line is another one, or was right before.
+def new_problems(problems: Sequence[Problem], text: bytes, known: KnownProblems) -> Tuple[Problem, ...]:
+    """Those of ``problems`` that are not ``known``: their lines are other ones, or were right before.
 
-    An error that was there at the start costs its line, then and now; that lines have moved is no matter.
+    A problem that was there at the start costs its line, then and now; that lines have moved is no matter.
     """
     left = Counter(known)
     lines = text.split(b"\n")
     new: List[Problem] = []
-    for problem in _errors(problems):
-        error = _error(problem, lines)
-        if left[error]:
-            left[error] -= 1
+    for problem in problems:
+        found = _in_its_line(problem, lines)
+        if left[found]:
+            left[found] -= 1
         else:
             new.append(problem)
     return tuple(new)
 
 
-def _errors(problems: Sequence[Problem]) -> List[Problem]:
-    return [problem for problem in problems if problem.level <= LogLevel.ERROR]
-
-
-def _error(problem: Problem, lines: Sequence[bytes]) -> Tuple[str, bytes]:
+def _in_its_line(problem: Problem, lines: Sequence[bytes]) -> Tuple[str, bytes]:
     line = lines[problem.line - 1] if 0 < problem.line <= len(lines) else b""
     return problem.text, line.strip()

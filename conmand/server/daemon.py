@@ -7,20 +7,25 @@ import faulthandler
 import os
 import resource
 import signal
-from typing import Any, Coroutine, Dict, List, Protocol, Sequence
+from typing import Any, Coroutine, Dict, List, Optional, Protocol, Sequence, TypeVar
 
 from conman import __version__
-from conmand.config.model import Configuration, ConsoleSettings, IpmiDevice, ServerSettings
-from conmand.config.native_scripts import serve_natively
+from conmand.config.changes import ConsoleChanges
+from conmand.config.model import ConsoleSettings, IpmiDevice, ServerSettings
+from conmand.config.settings import DaemonSettings
+from conmand.errors import FatalError
 from conmand.server.answers import Answers, Sessions
 from conmand.server.bugs import report_bug
 from conmand.server.children import ChildReaper
+from conmand.server.control import ControlSocket, Outcome
 from conmand.server.daemonlog import DaemonLog, open_log
+from conmand.server.inotify import PathWatcher
 from conmand.server.listener import Listener
 from conmand.server.listening import ListeningSocket
 from conmand.server.matching import Matcher
 from conmand.server.pidfile import PidFile
 from conmand.server.process_setup import ServiceManager, release_signals
+from conmand.server.reload import Found, Refused, Source
 from conmand.server.resolver import NameResolver
 from conmand.server.site import Site, SiteOptions, expand
 from conmand.server.workers import plan
@@ -30,6 +35,8 @@ DAEMON_LOG_RETRY_SECONDS = 60.0
 MAX_CLIENTS = 10_000
 MIN_CLIENTS = 16
 RESERVED_DESCRIPTORS = 64
+
+T = TypeVar("T")
 
 
 class Serving(Protocol):
@@ -51,6 +58,8 @@ class Serving(Protocol):
 
     async def reopen_logs(self) -> None: ...
 
+    async def apply(self, server: ServerSettings, changes: ConsoleChanges, settings: DaemonSettings) -> None: ...
+
     def daemon_log_changed(self) -> None: ...
 
     async def stop(self) -> None: ...
@@ -61,7 +70,7 @@ class Daemon:
 
     def __init__(
         self,
-        configuration: Configuration,
+        source: Source,
         options: SiteOptions,
         *,
         listening: Sequence[ListeningSocket],
@@ -69,7 +78,7 @@ class Daemon:
         pid_file: PidFile,
         service_manager: ServiceManager,
     ) -> None:
-        self._configuration = configuration
+        self._source = source
         self._options = options
         self._listening = listening
         self._log = daemon_log
@@ -80,11 +89,17 @@ class Daemon:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(lambda loop, context: self._report_bug(context))
         self._stopping: asyncio.Future[int] = self._loop.create_future()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._reconfiguring = asyncio.Lock()
+        self._next_reconfig: Optional[asyncio.Task[Outcome]] = None
         self._build()
         self._catch_signals()
+        self._find_replaced_configuration()
         self._listener.start()
+        self._control = ControlSocket(self._loop, self._asked_to_answer)
+        complaint = self._control.start()
+        if complaint is not None:
+            self._log.debug(f"Unable to listen for reload requests: {complaint}")
         self._service_manager.notify(f"READY=1\nMAINPID={os.getpid()}")
         self._site.start()
         self._own(self._retry_daemon_log())
@@ -95,8 +110,8 @@ class Daemon:
     # Start.
 
     def _build(self) -> None:
-        self._configuration = serve_natively(self._configuration, self._log.error)
-        server, consoles = self._configuration.server, self._configuration.consoles
+        self._source.serve_natively(self._log.error)
+        server, consoles = self._source.configuration.server, self._source.configuration.consoles
         self._site = self._serve(server, consoles)
         self._matcher = Matcher(self._site.names, self._site.children)
         self._listener = Listener(
@@ -137,16 +152,99 @@ class Daemon:
         if self._stopping.done():
             return  # a log must not be opened again behind the one who closes it
         self._log.notice(f"Performing reconfig on signal={int(signal.SIGHUP)}")
-        self._own(self._reconfigure())
+        self._reconfigure_soon()
 
-    async def _reconfigure(self) -> None:
+    async def _asked_to_answer(self) -> Outcome:
+        """The same for somebody who wants to know what came of it."""
+        if self._stopping.done():
+            return Outcome(False, ("The daemon is stopping",))
+        self._log.notice(f"Performing reconfig on signal={int(signal.SIGHUP)}")
+        task = self._reconfigure_soon()
+        await asyncio.wait([task])
+        if task.cancelled() or task.exception() is not None:
+            return Outcome(False, ("The daemon's log says why this failed",))
+        return task.result()
+
+    # Reload.
+
+    def _reconfigure_soon(self) -> asyncio.Task[Outcome]:
+        """One that has not begun yet will do for all who ask meanwhile."""
+        if self._next_reconfig is None:
+            self._next_reconfig = self._own(self._reconfigure())
+        return self._next_reconfig
+
+    async def _reconfigure(self) -> Outcome:
+        """First the logs, as ever: whoever has rotated them may be compressing the old ones already."""
         async with self._reconfiguring:
+            self._next_reconfig = None
+            self._service_manager.reloading()
             await self._site.reopen_logs()
             await self._reopen_daemon_log()
+            outcome = await self._reload()
+            count = len(self._source.configuration.consoles)
+            consoles = f"{count} console{'' if count == 1 else 's'}"
+            self._service_manager.reloaded(consoles if outcome.is_done else f"{consoles}; the last reload was refused")
+            return outcome
+
+    async def _reload(self) -> Outcome:
+        try:
+            found = await self._loop.run_in_executor(None, self._source.read)
+        except Refused as refusal:
+            for level, text in refusal.lines:
+                self._log.write(level, text)
+            return Outcome(False, tuple(text for _level, text in refusal.lines))
+        for level, text in found.remarks:
+            self._log.write(level, text)
+        await self._apply(found)
+        return Outcome(True, (*(text for _level, text in found.remarks), *found.changes.lines))
+
+    async def _apply(self, found: Found) -> None:
+        before, server = self._source.configuration.server, found.configuration.server
+        self._source.accept(found)
+        if not found.changes:
+            return
+        self._log.level = server.loglevel
+        if before.syslog != server.syslog and not self._options.foreground:
+            self._log.use_syslog(server.syslog)
+        await self._site.apply(server, found.changes.consoles, found.settings)
+        self._matcher.update([settings.name for settings in found.configuration.consoles])
+        self._listener.configure(
+            keepalive=server.keepalive,
+            tcpwrappers=server.tcpwrappers,
+            max_clients=max_clients(self._site.shares),
+        )
+        if before.logfile != server.logfile:
+            await self._reopen_daemon_log()
+        if found.changes.summary:
+            self._log.notice(f'Configuration "{found.configuration.path}" is reloaded: {found.changes.summary}')
+        for warning in found.changes.warnings:
+            self._log.warning(warning)
+
+    def _find_replaced_configuration(self) -> None:
+        """Have the lock on whatever file is at the configuration's path: it is how -k, -q and -r find us."""
+        self._watcher = PathWatcher(self._loop, self._log.debug)
+        for place in self._source.file.places():
+            self._watcher.watch(place, self._configuration_replaced)
+
+    def _configuration_replaced(self) -> None:
+        self._own(self._follow_configuration())
+
+    async def _follow_configuration(self) -> None:
+        try:
+            warning = await self._loop.run_in_executor(None, self._source.file.follow)
+        except FatalError as error:
+            warning = f"{error}; only a pid file leads to this daemon from there"
+        if warning is not None:
+            self._log.warning(warning)
+
+    # The daemon's log.
 
     async def _reopen_daemon_log(self) -> None:
-        pattern = self._configuration.server.logfile
-        if pattern is None or self._options.foreground:
+        if self._options.foreground:
+            return
+        pattern = self._source.configuration.server.logfile
+        if pattern is None:
+            self._log.drop_file()
             return
         self._log.close_file()
         self._log.adopt(await self._loop.run_in_executor(None, open_log, daemon_log_path(pattern)))
@@ -181,6 +279,8 @@ class Daemon:
         if complaint is not None:
             self._log.error(complaint)
         # 2. No more clients, then no more consoles.
+        self._watcher.close()
+        await self._control.stop()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -190,12 +290,13 @@ class Daemon:
 
     # Odds and ends.
 
-    def _own(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _own(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
+        return task
 
-    def _task_done(self, task: asyncio.Task[None]) -> None:
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._report_bug({"message": "a task failed", "exception": task.exception()})

@@ -93,6 +93,20 @@ class DaemonLog:
         syslog.openlog(os.path.basename(sys.argv[0]), syslog.LOG_PID, facility)
         self._to_syslog = True
 
+    def use_syslog(self, facility: Optional[int]) -> None:
+        """From now on, ``None`` for not at all."""
+        if self._to_syslog:
+            syslog.closelog()
+            self._to_syslog = False
+        if facility is not None:
+            self.start_syslog(facility)
+
+    def drop_file(self) -> None:
+        """There is to be no log file any more."""
+        self.close_file()
+        self._to_file = False
+        self._held = []
+
     def close_file(self) -> None:
         """Close the log file; lines wait in memory until ``adopt``."""
         self._to_file = True

@@ -2,11 +2,14 @@
 
 Up to the moment the daemon is ready everything is synchronous: no threads, no event loop, so that forking is safe and a
 failure can be told to the shell that waits.
+
+What the running daemon needs, asyncio and all of ``conmand.server``, is imported late, by ``serve``. It takes as long
+as everything before it, and there is something to be waited for meanwhile: libipmiconsole's threads sleep for 250 ms
+before they look for work the first time.
 """
 
 from __future__ import annotations
 
-import asyncio
 import faulthandler
 import os
 import signal
@@ -15,20 +18,31 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass, replace
-from typing import List, Mapping, Optional, Sequence, TypedDict, Union
+from typing import TYPE_CHECKING, List, Mapping, Optional, Sequence, TypedDict, Union
 
 from conman import __version__
 from conman.text import decode
 from conmand.config import settings_file
 from conmand.config.errors import no_consoles_defined
 from conmand.config.grammar import parse_configuration
-from conmand.config.model import Configuration, LogLevel
+from conmand.config.model import Configuration, IpmiDevice, LogLevel, ProcessDevice
 from conmand.config.settings import DaemonSettings
 from conmand.errors import FatalError, reason
 from conmand.server import configlock, listening, pidfile, process_setup
-from conmand.server.daemon import Daemon, daemon_log_path
 from conmand.server.daemonlog import DaemonLog, format_line, open_log
-from conmand.server.site import SiteOptions
+from conmand.server.workers import plan
+
+if TYPE_CHECKING:
+    from conmand.consoles.libipmiconsole import Started
+    from conmand.server.daemon import Daemon
+    from conmand.server.reload import Source
+
+
+REPLACED_RECENTLY_SECONDS = 3.0
+REPLACED_SECONDS = 0.3
+LOOK_AGAIN_SECONDS = 0.02
+"""A configuration that has changed in the last seconds may have been replaced: its daemon hears of that by the kernel
+and moves its lock to the new file, within milliseconds. So long we look for it, and so often."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +81,14 @@ def signal_daemon(options: StartOptions, number: int) -> int:
 
     Returns the exit status. Raises ``FatalError`` if there is no such daemon.
     """
-    fd = configlock.open_configuration(options.config)
-    try:
-        pid = configlock.daemon_pid(fd) or _pid_from_files(options, fd, DaemonLog())
-    finally:
-        os.close(fd)
+    pid = _daemon_pid(options)
     problem = f'Configuration "{options.config}" does not appear to be active'
     if not pid or pid <= 1:
         raise FatalError(problem)
+    if number == signal.SIGHUP and options.verbose:
+        outcome = _answered_reload(options, pid)
+        if outcome is not None:
+            return outcome
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -87,9 +101,47 @@ def signal_daemon(options: StartOptions, number: int) -> int:
     if not number:
         print(pid)
     elif options.verbose:
-        action = "terminated" if number == signal.SIGTERM else "reconfigured"
-        print(f'Configuration "{options.config}" (pid {pid}) {action} on signal={int(number)}', file=sys.stderr)
+        _tell_signalled(options, pid, "terminated" if number == signal.SIGTERM else "reconfigured", number)
     return 0
+
+
+def _tell_signalled(options: StartOptions, pid: int, action: str, number: int) -> None:
+    print(f'Configuration "{options.config}" (pid {pid}) {action} on signal={int(number)}', file=sys.stderr)
+
+
+def _answered_reload(options: StartOptions, pid: int) -> Optional[int]:
+    """``-r -v``: have the daemon reload, and tell what came of it. ``None`` if it gives no answers: the original."""
+    from conmand.server.control import request_reload
+
+    try:
+        outcome = request_reload(pid)
+    except OSError as error:
+        raise FatalError(f'Configuration "{options.config}" (pid {pid}) gave no answer: {reason(error)}') from error
+    if outcome is None:
+        return None
+    if outcome.is_done:
+        _tell_signalled(options, pid, "reconfigured", signal.SIGHUP)
+        for line in outcome.lines:
+            print(line, file=sys.stderr)
+        return 0
+    for line in outcome.lines:
+        os.write(2, format_line(LogLevel.ERROR, line))
+    return 1
+
+
+def _daemon_pid(options: StartOptions) -> Optional[int]:
+    """The pid of the daemon that has the configuration in use; one that was just replaced is given a moment to."""
+    fd = configlock.open_configuration(options.config)
+    try:
+        pid = configlock.daemon_pid(fd) or _pid_from_files(options, fd, DaemonLog())
+        patience = REPLACED_SECONDS if time.time() - os.fstat(fd).st_ctime < REPLACED_RECENTLY_SECONDS else 0.0
+        while not pid and patience > 0:
+            time.sleep(LOOK_AGAIN_SECONDS)
+            patience -= LOOK_AGAIN_SECONDS
+            pid = configlock.daemon_pid(fd)
+        return pid
+    finally:
+        os.close(fd)
 
 
 def _pid_from_files(options: StartOptions, fd: int, log: DaemonLog) -> Optional[int]:
@@ -149,6 +201,7 @@ class _Startup:
             raise FatalError(no_consoles_defined(self._options.config))
         # Before the shell is told that all is well (errata E17), and before anything that needs the descriptors.
         file_limit = process_setup.set_file_limit(self._server.nofile)
+        self._ipmi = self._start_ipmi()
         if self._options.verbose:
             sys.stderr.write(summary(self._configuration, self._options))
             sys.stderr.flush()
@@ -178,14 +231,36 @@ class _Startup:
         if not self._log.on_stderr:
             self._starter.failed(decode(format_line(LogLevel.ERROR, str(error)).rstrip(b"\n")))
 
+    def _start_ipmi(self) -> Optional[Started]:
+        """Start libipmiconsole's engine, if this process will own IPMI consoles and it is known how many.
+
+        After the fork and with signals on hold, so that its threads take none. Nothing is sent yet.
+        """
+        devices = [settings.device for settings in self._configuration.consoles]
+        consoles = sum(isinstance(device, IpmiDevice) for device in devices)
+        scripts = any(isinstance(device, ProcessDevice) for device in devices)  # may become IPMI consoles
+        if not consoles or scripts or self._workers(len(devices)) > 1:
+            return None
+        from conmand.consoles import libipmiconsole
+
+        threads = libipmiconsole.threads_for(consoles)
+        return libipmiconsole.start(threads, keep_file_limit=self._server.nofile != 0)
+
+    def _workers(self, consoles: int) -> int:
+        return plan.count(self._settings.workers, consoles, len(os.sched_getaffinity(0)))
+
     def serve(self) -> int:
+        from conmand.server.daemon import Daemon
+        from conmand.server.site import SiteOptions
+
         faulthandler.enable(self._log.fileno() or 2, all_threads=False)
         daemon = Daemon(
-            self._configuration,
+            self._source(),
             SiteOptions(
                 foreground=self._options.foreground,
                 truncate_logs=self._options.truncate_logs,
                 settings=self._settings,
+                ipmi=self._ipmi,
             ),
             listening=self._listening,
             daemon_log=self._log,
@@ -193,13 +268,15 @@ class _Startup:
             service_manager=self._service_manager,
         )
         status = self._run(daemon)
-        os.close(self._locked_fd)
+        self._file.close()
         if threading.active_count() > 1:
             # A name server or file server that never answers holds a thread; it must not hold the daemon's end too.
             os._exit(status)
         return status
 
     def _run(self, daemon: Daemon) -> int:
+        import asyncio
+
         from conmand.server.ending import end_tasks
 
         loop = asyncio.new_event_loop()
@@ -222,30 +299,44 @@ class _Startup:
     def _read_configuration(self) -> Configuration:
         path = self._options.config
         # Stays open, and is the only descriptor of the file that this process ever opens: the lock hangs on it.
-        self._locked_fd = configlock.open_configuration(path)
-        text = configlock.read_configuration(self._locked_fd, path)
-        self._warn(configlock.lock_configuration(self._locked_fd, path))
-        configuration = parse_configuration(
+        fd = configlock.open_configuration(path)
+        self._file = configlock.LockedFile(fd, path, self._directory)
+        self._text = configlock.read_configuration(fd, path)
+        self._warn(configlock.lock_configuration(fd, path))
+        configuration = self._parse(self._text)
+        for problem in configuration.problems:
+            self._log.write(problem.level, str(problem))
+        return configuration
+
+    def _parse(self, text: bytes) -> Configuration:
+        return parse_configuration(
             text,
-            path,
+            self._options.config,
             cwd=self._directory,
             port=self._options.port,
             pidfile=self._options.pidfile,
             **device_scripts(),
         )
-        for problem in configuration.problems:
-            self._log.write(problem.level, str(problem))
-        return configuration
 
     def _read_settings(self) -> DaemonSettings:
         try:
-            settings = settings_file.load(self._options.settings)
+            return self._load_settings()
         except settings_file.SettingsError as error:
             for problem in error.problems:
                 self._log.error(str(problem))
             raise FatalError(str(error)) from error
+
+    def _load_settings(self) -> DaemonSettings:
+        settings = settings_file.load(self._options.settings)
         workers = self._options.workers
         return settings if workers is None else replace(settings, workers=workers)
+
+    def _source(self) -> Source:
+        """What the daemon reloads from, in the same way as we have read it."""
+        from conmand.server.reload import Source
+
+        text, self._text = self._text, b""
+        return Source(self._file, text, self._parse, self._load_settings, self._configuration, self._settings)
 
     def _warn(self, complaint: Optional[str]) -> None:
         if complaint is not None:
@@ -253,6 +344,8 @@ class _Startup:
 
     def _leave_terminal(self) -> None:
         """Move the messages from standard error to syslog and the log file."""
+        from conmand.server.daemon import daemon_log_path
+
         opened = None
         if self._server.logfile is not None:
             opened = open_log(daemon_log_path(self._server.logfile), truncate=self._options.truncate_logs)

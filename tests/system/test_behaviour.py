@@ -19,7 +19,7 @@ import pytest
 from tests.fakes.background import background, run
 from tests.fakes.daemons import ORIGINAL, OURS, REPOSITORY, environment, our_command
 from tests.fakes.files import PATIENCE_SECONDS, read_with
-from tests.fakes.sites import Seen, Site, assert_same
+from tests.fakes.sites import Seen, Site, assert_same, run_on_both
 
 PAGE = " ".join((REPOSITORY / "BEHAVIOUR.md").read_text().split())
 QUIET = 'console name="c" dev="test:" testopts="b:0"\n'
@@ -136,7 +136,7 @@ PINNED: Dict[str, str] = {
     "E1": "conmand/config/test_grammar.py::test_timestamp_leaves_the_next_line_alone",
     "E2": "conmand/config/test_grammar.py::test_the_last_port_and_pidfile_win_on_any_line",
     "E3": "system/test_command_line.py::test_a_port_that_is_no_number_is_refused",
-    "E4": "system/test_behaviour.py::test_a_hangup_does_not_read_the_configuration_again",
+    "E4": "system/test_behaviour.py::test_a_hangup_reads_the_configuration_again",
     "E5": "system/test_command_line.py::"
     "test_the_pid_file_of_the_configuration_finds_the_daemon_whose_file_was_replaced",
     "E6": "conmand/server/test_pidfile.py::test_another_program_with_that_pid_is_no_daemon",
@@ -237,8 +237,8 @@ def test_a_service_manager_hears_of_start_and_end(tmp_path: Path) -> None:
         assert manager.recv(100) == b"STOPPING=1"
 
 
-def test_a_hangup_does_not_read_the_configuration_again(tmp_path: Path) -> None:
-    """Errata E4, the same in ours."""
+def test_a_hangup_reads_the_configuration_again(tmp_path: Path) -> None:
+    """Errata E4: the original reopens the logs, and no more."""
 
     def scenario(site: Site) -> Seen:
         site.start('server logdir="DIR"\n' + QUIET.replace("\n", ' log="c.log"\n'))
@@ -247,9 +247,26 @@ def test_a_hangup_does_not_read_the_configuration_again(tmp_path: Path) -> None:
             config.write('console name="new" dev="test:"\n')
         site.daemon.signal(signal.SIGHUP)
         site.read_with("c.log", b"log opened", 2)
+        if site.is_ours:
+            site.daemon.wait_for("is reloaded: 1 console added")
         return {"names": site.ask(b"QUERY\n")}
 
-    assert assert_same(scenario, tmp_path)["names"] == b"OK CONSOLE='c'\n"
+    original, ours = run_on_both(scenario, tmp_path)
+    assert original["names"] == b"OK CONSOLE='c'\n"
+    assert ours["names"] == b"OK CONSOLE='c' CONSOLE='new'\n"
+
+
+def test_a_hangup_with_the_same_configuration_is_the_originals(tmp_path: Path) -> None:
+    def scenario(site: Site) -> Seen:
+        site.start('server logdir="DIR"\n' + QUIET.replace("\n", ' log="c.log"\n') + "nonsense\n")
+        site.read_with("c.log", b"log opened")
+        for count in (2, 3):
+            site.daemon.signal(signal.SIGHUP)
+            site.read_with("c.log", b"log opened", count)
+        site.daemon.stop()
+        return {"log": site.path("c.log")}
+
+    assert_same(scenario, tmp_path)
 
 
 def test_a_file_limit_that_cannot_be_set_is_told_to_the_shell(tmp_path: Path) -> None:

@@ -15,9 +15,8 @@ from conmand.config.changes import (
     ConsoleChange,
     changes,
     console_changes,
-    known_errors,
-    new_errors,
-    server_in_effect,
+    known_problems,
+    new_problems,
 )
 from conmand.config.grammar import parse_configuration
 from conmand.config.model import (
@@ -214,9 +213,6 @@ def test_each_server_setting_counts_at_once_or_is_warned_of() -> None:
     assert found.warnings[-1] == "server port has changed: this takes effect at the next start"
     assert found.lines[-1] == "Changed server port: takes effect at the next start"
     assert len(found.applied) + len(found.at_next_start) == len(fields(ServerSettings))
-    effective = server_in_effect(ServerSettings(), others)
-    assert effective.tcpwrappers and effective.logfile == "/l" and effective.port == ServerSettings().port
-    assert changes(configuration(effective), configuration(others)).at_next_start == found.at_next_start
 
 
 def test_our_own_settings_are_told_by_section_and_key() -> None:
@@ -232,8 +228,13 @@ def test_our_own_settings_are_told_by_section_and_key() -> None:
             scripts=ScriptSettings(in_daemon=False, logins_at_once=1),
         ),
     )
-    assert found.applied == ("setting rotation size_bytes", "setting rotation keep", "setting scripts logins_at_once")
-    assert found.at_next_start == ("setting daemon workers", "setting listen tcp", "setting scripts in_daemon")
+    assert found.applied == (
+        "setting rotation size_bytes",
+        "setting rotation keep",
+        "setting scripts in_daemon",
+        "setting scripts logins_at_once",
+    )
+    assert found.at_next_start == ("setting daemon workers", "setting listen tcp")
 
 
 def parse(text: bytes) -> Configuration:
@@ -246,31 +247,32 @@ WRONG = b'console name="b" dev="nonsense"\n'
 
 def test_an_error_is_known_wherever_its_line_has_moved() -> None:
     before = RIGHT + WRONG
-    known = known_errors(parse(before).problems, before)
+    known = known_problems(parse(before).problems, before)
     for after in (before, WRONG + RIGHT, b"# a comment\n\n" + before, b'\t console name="b" dev="nonsense"  \n'):
-        assert not new_errors(parse(after).problems, after, known)
+        assert not new_problems(parse(after).problems, after, known)
 
 
 def test_a_line_that_was_right_or_was_not_there_is_a_new_error() -> None:
     before = RIGHT + WRONG
-    known = known_errors(parse(before).problems, before)
+    known = known_problems(parse(before).problems, before)
     for wrong in (b'console name="a" dev="tset:"\n', b"server port=x\n", b'console name="c"\n', WRONG):
         after = before + wrong
-        (problem,) = new_errors(parse(after).problems, after, known)
+        (problem,) = new_problems(parse(after).problems, after, known)
         assert problem.line == 3
 
 
-def test_warnings_are_no_errors() -> None:
+def test_warnings_are_told_from_known_ones_too() -> None:
     text = b'console name="a" dev="test:" log="/a" logopts="zork"\n'
     problems = parse(text).problems
-    assert problems and not new_errors(problems, text, {})
+    assert new_problems(problems, text, {}) == problems and problems[0].level is LogLevel.WARNING
+    assert not new_problems(problems, text, known_problems(problems, text))
 
 
 def test_lines_of_several_physical_ones_and_without_an_end_are_errors_too() -> None:
     text = b'console name="a" \\\n dev="nonsense"'
     problems = parse(text).problems
-    assert len(new_errors(problems, text, {})) == 1
-    assert not new_errors(problems, text, known_errors(problems, text))
+    assert len(new_problems(problems, text, {})) == 1
+    assert not new_problems(problems, text, known_problems(problems, text))
 
 
 def test_settings_in_the_table_exist() -> None:
