@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, Set, Tuple
+from typing import Dict, Set, Tuple, get_args
 
 import pytest
 
 from conman_exec import PROGRAMS, settings
 from conman_exec.settings import SCRIPTS
-from conmand.config import grammar, options, specifiers
+from conmand.config import grammar, model, options, specifiers
 from conmand.config.settings_file import _SPECIFICATION
 from conmand.config.syslognames import LOG_LEVELS, SYSLOG_FACILITIES
 from tests.docs import pages
@@ -61,6 +62,19 @@ def test_page_has_the_options_of_the_program(module: str, page: str) -> None:
 def test_daemon_page_has_the_options_of_the_program() -> None:
     shown = {tuple(option) for option in HELP_LINE.findall(_help("conmand"))}
     assert pages.options(MAN / "conmand-py.8") == shown
+
+
+def test_every_kind_of_device_in_a_status_is_described() -> None:
+    described = set(re.findall(r"\w+", pages.text(MAN / "conman-py.1", "STATUS OBJECTS")))
+    assert {device.__name__.replace("Device", "").lower() for device in get_args(model.Device)} <= described
+
+
+def test_every_key_of_a_status_is_described() -> None:
+    described = set(re.findall(r"\w+", pages.text(MAN / "conman-py.1", "STATUS OBJECTS")))
+    code = ast.parse((REPOSITORY / "conmand" / "server" / "status.py").read_text())
+    objects = [node for node in ast.walk(code) if isinstance(node, ast.Dict)]
+    keys = {key.value for found in objects for key in found.keys if isinstance(key, ast.Constant)}
+    assert {"console", "clients"} < keys <= described
 
 
 def test_page_has_the_options_of_run() -> None:
