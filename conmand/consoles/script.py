@@ -13,7 +13,7 @@ import fcntl
 import os
 import random
 import termios
-from typing import Callable, List, Optional
+from typing import Callable, List, Optional, Tuple
 
 from conman.text import encode
 from conman_exec.aio import LoginFailed, OpenSession, open_session
@@ -141,6 +141,10 @@ class ScriptConsole(DescriptorConsole):
         for piece in typed:
             _type(opened.session, piece)
         self._pump()
+
+    def programs(self) -> Tuple[int, ...]:
+        opened = self._open_session
+        return (opened.pid,) if opened is not None and opened.pid else ()
 
     # From the device.
 

@@ -18,6 +18,7 @@ from conman_exec.programs import form_of
 from conman_exec.pswd import PasswordFile
 from conman_exec.settings import DEFAULT_FILE, Settings
 from conmand.config.model import ScriptDevice
+from conmand.config.settings import ScriptSettings
 from conmand.consoles.base import Services
 from conmand.consoles.script_tools import Tools
 
@@ -46,6 +47,10 @@ class ScriptLogins:
         self._files = KeptFiles()
         # One thread, so that what it keeps needs no lock. A look at a file takes microseconds, or for ever.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scripts")
+
+    def configure(self, settings: ScriptSettings) -> None:
+        """For the logins from now on."""
+        self.turns.limit(settings.logins_at_once)
 
     async def prepare(self, device: ScriptDevice) -> Prepared:
         """Read what the script's command line leads to. Raises ``UsageError``, or ``OSError`` if that cannot be."""
@@ -79,19 +84,27 @@ class Turns:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, seconds: float) -> None:
         self._loop = loop
-        self._free = limit
+        self._limit = self._free = limit
         self._seconds = seconds
         self._waiting: Deque[Turn] = deque()
 
     def ask(self) -> Turn:
         """A turn to wait for; it is to be ended in any case."""
         turn = Turn(self)
-        if self._free:
-            self._free -= 1
-            self._begin(turn)
-        else:
-            self._waiting.append(turn)
+        self._waiting.append(turn)
+        self._go_on()
         return turn
+
+    def limit(self, limit: int) -> None:
+        """At most so many from now on; who has a turn keeps it."""
+        self._free += limit - self._limit
+        self._limit = limit
+        self._go_on()
+
+    def _go_on(self) -> None:
+        while self._free > 0 and self._waiting:
+            self._free -= 1
+            self._begin(self._waiting.popleft())
 
     def _begin(self, turn: Turn) -> None:
         turn.come.set_result(None)
@@ -121,10 +134,8 @@ class Turn:
             turns._waiting.remove(self)
             return
         self.timer.cancel()
-        if turns._waiting:
-            turns._begin(turns._waiting.popleft())
-        else:
-            turns._free += 1
+        turns._free += 1
+        turns._go_on()
 
 
 class KeptFiles(Files):

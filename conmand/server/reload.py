@@ -78,7 +78,7 @@ class Source:
             self._complaints.add(text)
             complain(text)
 
-        self.configuration = serve_natively(self.configuration, complain_and_remember)
+        self.configuration = serve_natively(self.configuration, complain_and_remember, self.settings.scripts)
 
     def read(self) -> Found:
         """What is in the files now. Blocks, runs in a thread, and leaves everything as it is. Raises ``Refused``."""
@@ -99,7 +99,7 @@ class Source:
             configuration, known = self.configuration, self._known
             problems, reasons = (), []
         else:
-            configuration = self._served_natively(parsed, reasons)
+            configuration = self._served_natively(parsed, settings, reasons)
             known = known_problems(parsed.problems, text)
         if not configuration.consoles:
             reasons.append(no_consoles_defined(path))
@@ -114,10 +114,12 @@ class Source:
             digest,
         )
 
-    def _served_natively(self, configuration: Configuration, reasons: List[str]) -> Configuration:
+    def _served_natively(
+        self, configuration: Configuration, settings: DaemonSettings, reasons: List[str]
+    ) -> Configuration:
         """Settings of device scripts that cannot be used, and could before, are a reason too."""
         complaints: List[str] = []
-        configuration = serve_natively(configuration, complaints.append)
+        configuration = serve_natively(configuration, complaints.append, settings.scripts)
         reasons += [text for text in complaints if text not in self._complaints]
         return configuration
 

@@ -89,7 +89,9 @@ class Site:
         self._watcher = PathWatcher(loop, daemon_log.error)
         self._log_files = LogFiles(loop)
         self._poller = BatchPoller(loop)
-        self._services = Services(loop, self._poller, self.children, self.resolver, self._watcher)
+        self._services = Services(
+            loop, self._poller, self.children, self.resolver, self._watcher, scripts=options.settings.scripts
+        )
         self._start_ipmi_engine(consoles)
         self._clock, self._budget = LogClock(), BacklogBudget()
         self.consoles: Dict[str, SharedConsole] = {}
@@ -207,6 +209,9 @@ class Site:
         stamps = server.timestamp_minutes != self.server.timestamp_minutes
         self.server = server
         self._options = replace(self._options, settings=settings)
+        self._services.scripts = settings.scripts
+        if self._services.script_logins is not None:
+            self._services.script_logins.configure(settings.scripts)
         self.resets.configure(self._expand_reset if server.resetcmd else None)
         self._opening = self._own(self._open_changed(self._change(changes)))
         if stamps:

@@ -256,6 +256,17 @@ def test_number_is_that_of_the_first_tool(shells: None) -> None:
     with_consoles(test)
 
 
+def test_tool_is_known_while_its_session_is_open(shells: None) -> None:
+    async def test(loop: ManualLoop, console: Made) -> None:
+        one, _sink = await opened(console, OPEN)
+        (pid,) = one.programs()
+        assert reaper(one).is_running(pid)
+        one.stop()
+        assert one.programs() == ()
+
+    with_consoles(test)
+
+
 def test_break_in_a_line_waits_until_the_keys_before_it_are_read(shells: None, tmp_path: Path) -> None:
     async def test(loop: ManualLoop, console: Made) -> None:
         os.mkfifo(tmp_path / "go")

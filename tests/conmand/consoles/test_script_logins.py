@@ -36,6 +36,22 @@ def test_turns_come_in_order_and_end_once() -> None:
     run(test)
 
 
+def test_there_may_be_more_or_fewer_turns_from_now_on() -> None:
+    async def test(loop: ManualLoop) -> None:
+        turns = Turns(loop, 1, TURN_SECONDS)
+        asked = [turns.ask() for _ in range(6)]
+        turns.limit(3)
+        assert [turn.come.done() for turn in asked] == [True] * 3 + [False] * 3
+        turns.limit(1)  # nobody loses one
+        asked[0].end()
+        asked[1].end()
+        assert not asked[3].come.done()
+        asked[2].end()
+        assert [turn.come.done() for turn in asked[3:]] == [True, False, False]
+
+    run(test)
+
+
 def test_turn_that_takes_long_counts_no_more() -> None:
     async def test(loop: ManualLoop) -> None:
         turns = Turns(loop, 1, TURN_SECONDS)
