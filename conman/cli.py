@@ -20,7 +20,7 @@ from conman.session_log import SessionLog
 from conman.status import parse_statuses, table
 from conman.text import decode, encode
 
-DONE, FAILED_HERE, FAILED_THERE = 0, 1, 2
+DONE, FAILED_HERE, FAILED_THERE, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(argv: Optional[List[str]] = None) -> int:
@@ -37,7 +37,9 @@ def main(argv: Optional[List[str]] = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads our output: nothing is left to be flushed into it
         return _failed_here("Unable to write to stdout: Broken pipe")
     except KeyboardInterrupt:
-        return 130
+        if os.isatty(2):
+            _write(2, b"\n")  # behind the ^C
+        return INTERRUPTED
 
 
 def _run(program: str, arguments: List[str]) -> int:
@@ -90,6 +92,7 @@ def _talk(options: Options, log: SessionLog) -> int:
         log.write(names)
         _print(names)
     else:
+        _refuse_half_a_run(options, greeting)
         _require_terminals(options, greeting)
         connection = connect(options.address, greeting, options.request())
         Session(connection, _keyboard(connection, options), log).run()
@@ -121,6 +124,17 @@ def _keyboard(connection: Connection, options: Options) -> Keyboard:
         quiet=options.quiet,
         reset=connection.ok.reset,
     )
+
+
+def _refuse_half_a_run(options: Options, greeting: Greeting) -> None:
+    """``run NAME COMMAND`` without its "--" would open the console NAME, which is the last thing that is meant."""
+    if options.patterns[0] != "run" or len(options.patterns) < 3:
+        return
+    try:
+        connect(options.address, greeting, Request(RequestCommand.QUERY, ("run",))).sock.close()
+    except RefusedError as error:
+        if error.code == ErrorCode.NO_CONSOLES:
+            raise UsageError('no console is called "run"; to run a command: run NAMES -- COMMAND') from error
 
 
 def _require_terminals(options: Options, greeting: Greeting) -> None:

@@ -177,7 +177,8 @@ def run_command(command: str, seconds: float = 30.0, prompt_seconds: float = 3.0
         shown = answer.found[1]
         answer = yield Await((SHELL_PROMPT,), SETTLE_SECONDS)
     if not shown:
-        raise DialogueError("No shell prompt")
+        login = yield Await((LOGIN_PROMPT,), 0)
+        raise DialogueError("No shell prompt" if login is None else "No shell prompt: a login is asked for")
     prompt = _returned(shown)
     output = yield from _output_of(command, prompt, seconds)
     status = yield from _output_of("echo $?", prompt, seconds)

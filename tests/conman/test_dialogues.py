@@ -144,8 +144,10 @@ def test_output_without_a_line_end_and_a_status_that_is_none() -> None:
 
 
 def test_no_shell_and_no_return() -> None:
-    with pytest.raises(DialogueError, match="No shell prompt"):
-        hold(run_command("ls"), None, None)
+    with pytest.raises(DialogueError, match="No shell prompt$"):
+        hold(run_command("ls"), None, None, None)
+    with pytest.raises(DialogueError, match="No shell prompt: a login is asked for"):
+        hold(run_command("ls"), None, None, "\r\nn1 login: ")
     with pytest.raises(DialogueError, match="Timed-out"):
         hold(run_command("ls"), None, "n1# ", None, "ls\r\n", None)
 

@@ -83,7 +83,7 @@ def test_run_logs_in_and_out(site: DemoSite, credentials: Path) -> None:
     assert (result.returncode, result.stdout) == (0, b"node1:node1\n")
     after = run(site, "run", "--timeout", "3", "node1", "--", "hostname")
     assert (after.returncode, after.stdout) == (1, b"")
-    assert after.stderr.startswith(b"node1:ERROR: No shell prompt")
+    assert after.stderr.startswith(b"node1:ERROR: No shell prompt: a login is asked for.\n")
 
 
 def test_run_reports_consoles_that_fail(site: DemoSite) -> None:
@@ -157,6 +157,14 @@ def test_a_second_interrupt_ends_a_run_at_once(site: DemoSite) -> None:
     with Console("sh2", mode="force", server=site.server) as console:
         console.sendline("x")
         console.expect("[#$] ")
+
+
+def test_half_a_run_opens_no_console(site: DemoSite) -> None:
+    result = run(site, "run", "sh1", "uptime")
+    assert result.returncode == 1
+    assert result.stderr == (
+        b'ERROR:     CMDLINE: no console is called "run"; to run a command: run NAMES -- COMMAND\n'
+    )
 
 
 def test_a_console_may_be_called_run(tmp_path: Path) -> None:
