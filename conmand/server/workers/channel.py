@@ -150,6 +150,8 @@ class Channel:
 
     def flush(self, seconds: float) -> None:
         """Send what waits, blocking for so long at most; for the last words before an exit."""
+        if self._sock.fileno() < 0:
+            return
         self._sock.settimeout(seconds)
         with contextlib.suppress(OSError):
             while self._outgoing:
