@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import grp
 import os
 import socket
 import stat
@@ -209,7 +210,7 @@ def test_a_unix_socket_stands_beside_the_port(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0 and not os.environ.get("CI"), reason="giving a file to a group needs root")
-@pytest.mark.parametrize("group", ["daemon", "1"])
+@pytest.mark.parametrize("group", [grp.getgrgid(1).gr_name, "1"])
 def test_a_unix_socket_belongs_to_its_group(group: str, tmp_path: Path) -> None:
     path = tmp_path / "socket"
     with opened(ANY, unix(path, 0o660, group)):
