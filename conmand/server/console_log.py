@@ -17,10 +17,11 @@ only what was read is counted, one addition for each read.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
-from typing import TYPE_CHECKING, Callable, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, NamedTuple, Optional, Tuple
 
 from conmand.config.model import LogOptions
 from conmand.proto.logline import LineProcessor
@@ -48,6 +49,23 @@ _STALE = {errno.ESTALE, errno.EIO, errno.ENXIO, errno.ENODEV}
 """The file, its server or its disk is gone: another descriptor may work, this one will not."""
 
 _time, _write = time.time, os.write
+
+
+class Sighting(NamedTuple):
+    """A log's file at some moment."""
+
+    fd: int
+    file_id: FileId
+    length: int
+    bytes_logged: int
+
+    def has_name(self) -> bool:
+        """Whether the file is still in a directory. For a thread; the descriptor may have become another file's."""
+        try:
+            found = os.fstat(self.fd)
+        except OSError:
+            return True
+        return (found.st_dev, found.st_ino) != self.file_id or found.st_nlink > 0
 
 
 class ConsoleLog:
@@ -85,6 +103,7 @@ class ConsoleLog:
         "_retry_delay",
         "_retry_open",
         "_is_stale",
+        "_last_seen",
         "_closed",
     )
 
@@ -127,6 +146,7 @@ class ConsoleLog:
         self._retry_timer: Optional[asyncio.TimerHandle] = None
         self._retry_delay = RETRY_SECONDS[0]
         self._is_stale = False  # the descriptor will never work again
+        self._last_seen = (0, 0)  # how long the file was when it still had a name, and what was logged by then
         self._closed = False
 
     # What the console says.
@@ -321,7 +341,41 @@ class ConsoleLog:
         if self._backlog is None:
             self._backlog = Backlog(self._budget)
         self._backlog.put_in_front(line)
+        if result.readable:
+            self._last_seen = os.lseek(self._fd, 0, os.SEEK_END), self.bytes_logged
         self._drain()
+
+    def sighting(self) -> Optional[Sighting]:
+        """For asking whether the file has been deleted; ``None`` if nothing was logged since the last time."""
+        if not self._direct or self.file_id is None or self.bytes_logged == self._last_seen[1]:
+            return None
+        return Sighting(self._fd, self.file_id, os.lseek(self._fd, 0, os.SEEK_CUR), self.bytes_logged)
+
+    def seen(self, sighting: Sighting, has_name: bool) -> bool:
+        """Whether the log has been closed because its file was deleted: it must be opened again.
+
+        What was written since the file was last seen with a name went with it, and waits for the new one.
+        """
+        if sighting.file_id != self.file_id or not self._direct:
+            return False
+        if has_name:
+            self._last_seen = sighting.length, sighting.bytes_logged
+            return False
+        self._daemon_log.warning(f'Console [{self.name}] logfile "{self.path}" has been deleted; it is made anew')
+        length, logged = self._last_seen
+        count, device_bytes = os.lseek(self._fd, 0, os.SEEK_CUR) - length, self.bytes_logged - logged
+        text = b""
+        if count <= min(MAX_BACKLOG_BYTES, self._budget.left_bytes):
+            with contextlib.suppress(OSError):
+                text = os.pread(self._fd, max(count, 0), length)
+        self.close_file()
+        self._backlog = Backlog(self._budget)
+        if len(text) == count:
+            self._backlog.append(text, device_bytes)
+        else:
+            self._lost_bytes += device_bytes
+            self.bytes_lost += device_bytes
+        return True
 
     def close_file(self) -> None:
         """Close the file, until ``opened``; what is written meanwhile waits for the next one."""

@@ -89,7 +89,7 @@ class Lanes:
     ) -> None:
         self._loop = loop
         self._hung_seconds = hung_seconds
-        self._lane_of = lane_of or _ByMountPoint(loop)
+        self.lane_of = lane_of or _ByMountPoint(loop)
         self._lanes: Dict[str, _Lane] = {}
         self._closed = False
 
@@ -105,7 +105,7 @@ class Lanes:
             result = work()
             return lambda: done(result)
 
-        lane = self._lanes.setdefault(self._lane_of(path), _Lane())
+        lane = self._lanes.setdefault(self.lane_of(path), _Lane())
         job = _Job(os.path.dirname(path), run, failed)
         if lane.hung[job.directory] >= MAX_HUNG_IN_DIRECTORY:
             lane.set_aside.append(job)
@@ -115,7 +115,7 @@ class Lanes:
 
     def hangs(self, path: str) -> bool:
         """Whether something hangs in the lane of ``path``."""
-        lane = self._lanes.get(self._lane_of(path))
+        lane = self._lanes.get(self.lane_of(path))
         return lane is not None and lane.hung_threads > 0
 
     def close(self) -> None:

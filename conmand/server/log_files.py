@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import partial
-from typing import Callable, List, Optional, Sequence, Set
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
-from conmand.server.console_log import ConsoleLog, Opened
-from conmand.server.lanes import HUNG_SECONDS, Lanes
+from conmand.server.console_log import ConsoleLog, Opened, Sighting
+from conmand.server.lanes import HUNG_SECONDS, Lanes, NoThread
 
 BATCH = 64
 """Logs per turn: one at a time, 9,000 of them would cost a second of waiting for threads."""
@@ -16,6 +16,9 @@ BATCH = 64
 OPENING_SECONDS = HUNG_SECONDS
 """After this long the consoles start without their logs; what they say waits in the backlog for the file. Where
 something hangs, nobody waits for what comes after it."""
+
+DELETED_SECONDS = 5.0
+"""How often it is asked whether the files of logs that have grown are still in their directories."""
 
 Opener = Callable[[], Opened]
 
@@ -73,6 +76,24 @@ class LogFiles:
         self._submit(log, log.path, opener, partial(done, log))
         return True
 
+    def look_for_deleted(self, logs: Iterable[ConsoleLog]) -> None:
+        """Have the kernel asked, in threads, which of ``logs`` have lost their files, and make those anew."""
+        by_lane: Dict[str, List[Tuple[ConsoleLog, Sighting]]] = {}
+        for log in logs:
+            sighting = log.sighting()
+            if sighting is not None and log not in self._being_opened:
+                by_lane.setdefault(self._lanes.lane_of(log.path), []).append((log, sighting))
+        for seen in by_lane.values():
+            path = seen[0][0].path
+            if not self._lanes.hangs(path):
+                sightings = [sighting for _log, sighting in seen]
+                self._lanes.submit(path, partial(_have_names, sightings), partial(self._seen, seen), _raise)
+
+    def _seen(self, seen: List[Tuple[ConsoleLog, Sighting]], have_names: List[bool]) -> None:
+        for (log, sighting), has_name in zip(seen, have_names):
+            if not log.is_stopped and log.seen(sighting, has_name):
+                self.retry(log)
+
     async def all_opened(self) -> None:
         """Wait until no log is being opened."""
         while self._being_opened:
@@ -125,6 +146,28 @@ class _Awaited:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.logs: Set[ConsoleLog] = set()
         self.done: asyncio.Future[None] = loop.create_future()
+
+
+def _have_names(sightings: List[Sighting]) -> List[bool]:
+    return [sighting.has_name() for sighting in sightings]
+
+
+def _raise(error: BaseException) -> None:
+    if not isinstance(error, NoThread):  # next time, perhaps
+        raise error
+
+
+async def look_for_deleted(logs: Sequence[ConsoleLog], files: LogFiles) -> None:
+    """Make files anew that somebody has deleted, or moved away with their directory and then deleted; until cancelled.
+
+    The original goes on writing into a deleted file until the next SIGHUP.
+    """
+    while True:
+        await asyncio.sleep(DELETED_SECONDS)
+        all_logs = tuple(logs)
+        for start in range(0, len(all_logs), BATCH):
+            files.look_for_deleted(all_logs[start : start + BATCH])
+            await asyncio.sleep(0)
 
 
 async def stamp_at_intervals(logs: Sequence[ConsoleLog], minutes: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,9 +19,17 @@ from hypothesis import strategies as st
 from conmand.config.model import LogOptions
 from conmand.server import log_files
 from conmand.server.clock import LogClock
-from conmand.server.console_log import BacklogBudget, ConsoleLog, Opened
+from conmand.server.console_log import MAX_BACKLOG_BYTES, BacklogBudget, ConsoleLog, Opened
 from conmand.server.lanes import HUNG_SECONDS, MAX_HUNG_IN_LANE, Lanes
-from conmand.server.log_files import BATCH, OPENING_SECONDS, LogFiles, first_stamp, stamp_at_intervals
+from conmand.server.log_files import (
+    BATCH,
+    DELETED_SECONDS,
+    OPENING_SECONDS,
+    LogFiles,
+    first_stamp,
+    look_for_deleted,
+    stamp_at_intervals,
+)
 from tests.fakes.loops import ManualLoop, run, settle
 from tests.fakes.sinks import RecordingLog
 
@@ -29,6 +38,11 @@ DAY = 86400
 
 class AnyLog(ConsoleLog):
     """Its methods can be replaced."""
+
+    @property
+    def daemon_log(self) -> RecordingLog:
+        assert isinstance(self._daemon_log, RecordingLog)
+        return self._daemon_log
 
 
 def logs(loop: ManualLoop, files: LogFiles, paths: List[Path]) -> List[ConsoleLog]:
@@ -282,6 +296,82 @@ def test_without_threads_logs_are_opened_when_there_are_some(tmp_path: Path, mon
         for log in all_logs:
             assert log.is_open
             log.stop()
+        files.close()
+
+    run(test)
+
+
+def test_a_file_that_was_deleted_is_made_anew_with_what_was_written_since(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        files = LogFiles(loop)
+        directory = tmp_path / "logs"
+        all_logs = logs(loop, files, [directory / "n1", directory / "n2", directory / "n3"])
+        first, second, third = all_logs
+        await files.open(all_logs)
+        watching = loop.create_task(look_for_deleted(all_logs, files))
+        third.write(b"seen")
+        await looked(loop, files)
+        for log in all_logs:
+            log.write(b"before the end, ")
+        shutil.rmtree(directory)
+        first.write(b"after it, ")
+        await looked(loop, files)
+        first.write(b"and in the new file")
+        text = (directory / "n1").read_bytes()
+        assert text.count(b"log opened") == 2 and text.endswith(b".\r\nbefore the end, after it, and in the new file")
+        assert (directory / "n2").read_bytes().endswith(b".\r\nbefore the end, ")
+        text = (directory / "n3").read_bytes()
+        assert text.count(b"log opened") == 1 and text.endswith(b".\r\nbefore the end, ")
+        assert first.bytes_logged == first.bytes_read == len(b"before the end, after it, and in the new file")
+        assert (first.replay() or b"").count(b"before the end") == 1
+        await looked(loop, files)
+        assert (directory / "n1").read_bytes().count(b"log opened") == 2
+        for log in all_logs:
+            assert isinstance(log, AnyLog) and len(log.daemon_log.texts) == 1
+            log.stop()
+        watching.cancel()
+        files.close()
+
+    run(test)
+
+
+async def looked(loop: ManualLoop, files: LogFiles) -> None:
+    await loop.advance(DELETED_SECONDS)
+    done = loop.create_future()
+    files._lanes.submit("/", lambda: None, done.set_result, done.set_exception)
+    await done  # it came after the look, in the same lane
+    await files.all_opened()
+
+
+def test_more_than_can_wait_is_marked_as_lost_with_its_file(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        files = LogFiles(loop)
+        (log,) = logs(loop, files, [tmp_path / "n1"])
+        await files.open([log])
+        (tmp_path / "n1").unlink()
+        log.write(b"x" * (MAX_BACKLOG_BYTES + 1))
+        files.look_for_deleted([log])
+        await looked(loop, files)
+        log.write(b"more")
+        assert f"log lost {MAX_BACKLOG_BYTES + 1} bytes here.\r\nmore".encode() in (tmp_path / "n1").read_bytes()
+        assert (log.bytes_lost, log.bytes_logged) == (MAX_BACKLOG_BYTES + 1, 4)
+        log.stop()
+        files.close()
+
+    run(test)
+
+
+def test_a_renamed_file_is_written_until_the_reopening_as_logrotate_expects(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        files = LogFiles(loop)
+        (log,) = logs(loop, files, [tmp_path / "n1"])
+        await files.open([log])
+        (tmp_path / "n1").rename(tmp_path / "n1.1")
+        log.write(b"still here")
+        files.look_for_deleted([log])
+        await looked(loop, files)
+        assert os.listdir(tmp_path) == ["n1.1"]
+        log.stop()
         files.close()
 
     run(test)
