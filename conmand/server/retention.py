@@ -7,6 +7,7 @@ file keeps nothing else waiting. A log is not rotated while one of its files is 
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import threading
 from functools import partial
@@ -34,6 +35,8 @@ class Spawner(Protocol):
     def spawn(
         self, argv: List[str], *, stdin: int, stdout: int, stderr: int, on_exit: Optional[Callable[[int], None]] = None
     ) -> int: ...
+
+    def kill(self, pid: int, signal_number: int) -> None: ...
 
 
 class Retention:
@@ -63,6 +66,7 @@ class Retention:
         self._compressing: Set[str] = set()
         self._queued: Set[str] = set()
         self._said: Dict[str, str] = {}
+        self._programs: Set[int] = set()
         self._working = 0
         self._idle = asyncio.Event()
         self._closed = False
@@ -99,6 +103,8 @@ class Retention:
     def close(self) -> None:
         """Begin nothing more. What is half compressed is begun anew by the next daemon."""
         self._closed = True
+        for pid in self._programs:
+            self._children.kill(pid, signal.SIGKILL)
         self._lanes.close()
         self._compressors.close()
 
@@ -209,17 +215,22 @@ class Retention:
             ended.set()
 
         def start() -> None:
-            command = ["zstd", "--quiet", "--stdout"]
             try:
-                self._children.spawn(
-                    command,
+                pid = self._children.spawn(
+                    ["zstd", "--quiet", "--stdout"],
                     stdin=compression.source_fd,
                     stdout=compression.target_fd,
                     stderr=subprocess.DEVNULL,
-                    on_exit=end,
+                    on_exit=lambda status: exited(pid, status),
                 )
             except OSError as error:
                 end(error)
+            else:
+                self._programs.add(pid)
+
+        def exited(pid: int, status: int) -> None:
+            self._programs.discard(pid)
+            end(status)
 
         self._loop.call_soon_threadsafe(start)
         ended.wait()

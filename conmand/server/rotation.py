@@ -67,7 +67,7 @@ class _Move:
 
 
 class Rotation:
-    """Looks after the logs it is given, and costs nothing while the settings ask for none of it.
+    """Looks after the logs it is given until they are stopped; costs nothing while the settings ask for none of it.
 
     ``add`` a log before it is opened, or its age counts from now.
     """
@@ -95,10 +95,6 @@ class Rotation:
         if self._is_wanted:
             log.dated = self._settings.age_seconds is not None
             self._entries[log] = _Entry(log, pattern)
-
-    def remove(self, log: ConsoleLog) -> None:
-        """Forget a log that is stopped; nothing happens if it is not known."""
-        self._entries.pop(log, None)
 
     def start(self) -> None:
         """Begin to look, if the settings ask for it."""
@@ -150,6 +146,9 @@ class Rotation:
         """Look at every log once. ``units`` of local time have changed since the last look."""
         due: List[_Entry] = []
         for count, entry in enumerate(list(self._entries.values()), 1):
+            if entry.log.is_stopped:
+                self._entries.pop(entry.log, None)
+                continue
             if self._settings.is_on:
                 if self._is_due(entry, now) and entry.not_before <= self._loop.time():
                     due.append(entry)

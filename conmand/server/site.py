@@ -27,10 +27,11 @@ from conmand.server.console_log import BacklogBudget, ConsoleLog
 from conmand.server.daemonlog import DaemonLog
 from conmand.server.hub import SharedConsole
 from conmand.server.inotify import PathWatcher
-from conmand.server.log_files import BATCH, LogFiles, stamp_at_intervals
+from conmand.server.log_files import BATCH, LogFiles, look_for_deleted, stamp_at_intervals
 from conmand.server.poller import BatchPoller
 from conmand.server.reset import ResetCommands
 from conmand.server.resolver import NameResolver
+from conmand.server.rotation import Rotation
 from conmand.server.sessions import LocalSessions
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Site:
         self.resolver = NameResolver(loop)
         self._watcher = PathWatcher(loop, daemon_log.error)
         self._log_files = LogFiles(loop)
+        self._rotation = Rotation(options.settings.rotation, self._log_files, loop, daemon_log, self.children)
         self._poller = BatchPoller(loop)
         self._services = Services(
             loop, self._poller, self.children, self.resolver, self._watcher, scripts=options.settings.scripts
@@ -118,6 +120,8 @@ class Site:
         """Begin to open the consoles; clients may come at once."""
         self._opening = self._own(self._start_consoles())
         self._stamp_logs()
+        self._own(look_for_deleted(self.logs, self._log_files))
+        self._rotation.start()
 
     async def reopen_logs(self) -> None:
         """Close and open every log, its name expanded anew."""
@@ -156,7 +160,7 @@ class Site:
     def _create_log(self, settings: ConsoleSettings) -> Optional[ConsoleLog]:
         if settings.log is None:
             return None
-        return ConsoleLog(
+        log = ConsoleLog(
             settings.name,
             settings.log_options,
             self._log_namer(settings),
@@ -166,6 +170,8 @@ class Site:
             loop=self._loop,
             retry_open=self._log_files.retry,
         )
+        self._rotation.add(log, settings.log)
+        return log
 
     def _log_namer(self, settings: ConsoleSettings) -> Callable[[], str]:
         return partial(_log_path, settings, self._options.pid)
@@ -207,6 +213,7 @@ class Site:
         if self._opening is not None:
             await asyncio.wait([self._opening])
         stamps = server.timestamp_minutes != self.server.timestamp_minutes
+        rotation = settings.rotation != self._options.settings.rotation
         self.server = server
         self._options = replace(self._options, settings=settings)
         self._services.scripts = settings.scripts
@@ -216,6 +223,10 @@ class Site:
         self._opening = self._own(self._open_changed(self._change(changes)))
         if stamps:
             self._stamp_logs()
+        if rotation:
+            consoles = self.consoles.values()
+            named = [(console.log, console.device.settings.log) for console in consoles]
+            self._rotation.configure(settings.rotation, [(log, name) for log, name in named if log and name])
 
     def _change(self, changes: ConsoleChanges) -> _ToOpen:
         """Make ``consoles`` and ``logs`` those of the new configuration. Returns what is to be opened now."""
@@ -257,6 +268,7 @@ class Site:
                 to_open.logs.append(new)
             return
         log.reconfigure(change.after.log_options, self._log_namer(change.after))
+        self._rotation.add(log, change.after.log)
         if change.log or change.before.log_options.lock != change.after.log_options.lock:
             # All are closed before one is opened: two may exchange their files, and closing one ends the other's lock.
             log.close_file()
@@ -283,6 +295,7 @@ class Site:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._rotation.close()
         self.sessions.stop()
         # 2. Close the devices; programs see the end of their input, which is how ipmitool ends its session in order.
         for console in self.consoles.values():
