@@ -1,0 +1,252 @@
+"""A worker, played in this process: the test is the front, at the other end of the channel."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any, Callable, Coroutine, List, Tuple
+
+from conman.protocol import Request, RequestCommand
+from conmand.config.changes import ConsoleChanges
+from conmand.config.model import ConsoleSettings, LogLevel, ServerSettings, TestDevice, TestOptions
+from conmand.config.settings import DaemonSettings
+from conmand.server.handshake import Asked, Peer
+from conmand.server.resolver import PeerName
+from conmand.server.site import SiteOptions
+from conmand.server.workers import messages as m
+from conmand.server.workers.channel import CROWDED_BYTES, Channel
+from conmand.server.workers.worker import ForwardingLog, Worker
+from tests.fakes.loops import ManualLoop, run
+
+PEER = Peer(PeerName("h", "h.example"), "192.0.2.1", 9)
+DEFAULTS = ServerSettings()
+PERSON = m.Person("b", "h", "h.example", 9, None, force=False)
+
+
+def console(name: str) -> ConsoleSettings:
+    return ConsoleSettings(name, TestDevice(TestOptions(burst_bytes=0)))
+
+
+class Front:
+    def __init__(self, loop: ManualLoop) -> None:
+        ours, theirs = socket.socketpair()
+        self.heard: List[Any] = []
+        self._arrived = asyncio.Event()
+        self._questions = 0
+        self.channel = Channel(ours, loop, self._received, lambda: None)
+        self.channel.start()
+        self.working = loop.create_task(Worker(theirs, loop).run())
+
+    def _received(self, message: Any, fd: Any) -> None:
+        assert fd is None
+        self.heard.append(message)
+        self._arrived.set()
+
+    async def until(self, kind: type) -> Any:
+        """The next message of that kind; those before it are passed over, those of the log apart."""
+        while True:
+            while self.heard:
+                message = self.heard.pop(0)
+                if type(message) is kind:
+                    return message
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    async def set_up(self, *names: str, server: ServerSettings = DEFAULTS) -> None:
+        options = SiteOptions(foreground=True, truncate_logs=False, pid=1)
+        self.channel.send(m.Setup(1, server, tuple(map(console, names)), options))
+        await self.until(m.Ready)
+
+    async def ask(self, question: object) -> Any:
+        self._questions += 1
+        self.channel.send(m.Request(self._questions, question))
+        answer = await self.until(m.Answer)
+        assert answer.number == self._questions
+        return answer.value
+
+    def begin(self, session: int, *names: str) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        asked = Asked(Request(RequestCommand.CONNECT, names), b"")
+        self.channel.send(m.Begin(session, "u", None, PEER, asked, names), theirs.fileno())
+        theirs.close()
+        ours.setblocking(False)
+        return ours
+
+
+def play(test: Callable[[Front, ManualLoop], Coroutine[Any, Any, None]]) -> None:
+    """Play ``test(front, loop)`` with a worker, which ends when its front does."""
+
+    async def whole(loop: ManualLoop) -> None:
+        front = Front(loop)
+        try:
+            await test(front, loop)
+        finally:
+            front.channel.close()
+            await front.working
+            loop.remove_signal_handler(signal.SIGCHLD)
+
+    run(whole)
+
+
+async def receive(loop: ManualLoop, sock: socket.socket, marker: bytes) -> bytes:
+    data = b""
+    while marker not in data:
+        part = await loop.sock_recv(sock, 65536)
+        assert part, data
+        data += part
+    return data
+
+
+def test_it_serves_the_session_whose_socket_it_is_handed_and_says_when_it_is_over() -> None:
+    async def test(front: Front, loop: ManualLoop) -> None:
+        await front.set_up("a")
+        with front.begin(5, "a") as client:
+            assert await front.until(m.Begun) == m.Begun(5)
+            assert await receive(loop, client, b"\n") == b"OK CONSOLE='a'\n"
+            client.shutdown(socket.SHUT_WR)
+            assert await front.until(m.Ended) == m.Ended(5)
+
+    play(test)
+
+
+def test_a_session_that_it_refuses_is_over_too() -> None:
+    async def test(front: Front, loop: ManualLoop) -> None:
+        await front.set_up("a")
+        with front.begin(1, "a") as first, front.begin(2, "a") as second:
+            await front.until(m.Begun)
+            refusal = await receive(loop, second, b"Console [a] open R/W by <u@h> (idle 0s).\n")
+            assert refusal.startswith(b"ERROR CODE=7 MESSAGE='Found console already in use'")
+            second.shutdown(socket.SHUT_WR)
+            assert await front.until(m.Ended) == m.Ended(2)
+            assert first.fileno() >= 0
+
+    play(test)
+
+
+def test_its_log_lines_go_to_the_front() -> None:
+    async def test(front: Front, loop: ManualLoop) -> None:
+        await front.set_up("a")
+        with front.begin(1, "a"):
+            line = await front.until(m.LogLine)
+            assert line == m.LogLine(LogLevel.INFO, "Client <u@h.example:9> connected to [a]")
+
+    play(test)
+
+
+def test_it_answers_questions() -> None:
+    async def test(front: Front, loop: ManualLoop) -> None:
+        await front.set_up("a", "b")
+        described = await front.ask(m.Describe(("b", "unknown")))
+        assert list(described) == ["b"] and described["b"].startswith(b'{"console": "b"')
+        assert await front.ask(m.WhoWrites(("a", "unknown"))) == {}
+        assert await front.ask(m.Reopen()) is None
+        change = ConsoleChanges(added=(console("c"),), removed=("a",))
+        assert await front.ask(m.Apply(ServerSettings(), change, DaemonSettings())) is None
+        assert list(await front.ask(m.Describe(("a", "b", "c")))) == ["b", "c"]
+
+    play(test)
+
+
+def test_the_client_of_a_broadcast_is_a_writer_like_others() -> None:
+    async def test(front: Front, loop: ManualLoop) -> None:
+        await front.set_up("a", "b")
+        attached = await front.ask(m.Attach(3, PERSON, ("a", "b"), exclusive=True))
+        assert attached == m.Attached({"a": [], "b": []}, {"a": [], "b": []})
+        busy = await front.ask(m.WhoWrites(("a", "b")))
+        assert busy == {name: [f"Console [{name}] open B/C by <b@h> (idle 0s)."] for name in "ab"}
+        assert await front.ask(m.Attach(4, PERSON, ("a",), exclusive=True)) == {"a": busy["a"]}
+        front.channel.send(m.Type(3, b"x", loop.time()))
+        await loop.advance(60)
+        front.channel.send(m.Touch(3, loop.time() - 2))
+        assert "(idle 2s)" in (await front.ask(m.WhoWrites(("a",))))["a"][0]
+        front.channel.send(m.Break(3))
+        front.channel.send(m.Reset(3))
+        front.channel.send(m.Detach(3))
+        assert await front.ask(m.WhoWrites(("a", "b"))) == {}
+        for late in (m.Type(3, b"x", 0), m.Touch(3, 0), m.Break(3), m.Reset(3), m.Detach(3)):
+            front.channel.send(late)
+        front.channel.send(m.Ping(1))
+        assert await front.until(m.Ping) == m.Ping(1)
+
+    play(test)
+
+
+def test_the_front_hears_which_reset_commands_run() -> None:
+    async def test(front: Front, loop: ManualLoop) -> None:
+        await front.set_up("a", server=ServerSettings(resetcmd="true"))
+        await front.ask(m.Attach(3, PERSON, ("a",), exclusive=True))
+        front.channel.send(m.Reset(3))
+        (pid,) = (await front.until(m.Resets)).pids
+        assert pid > 1
+        assert await front.until(m.Resets) == m.Resets(())
+
+    play(test)
+
+
+def test_it_stops_when_it_is_told_to() -> None:
+    async def test(front: Front, loop: ManualLoop) -> None:
+        await front.set_up("a")
+        with front.begin(1, "a") as client:
+            await front.until(m.Begun)
+            front.channel.send(m.Stop())
+            await front.working
+            assert (await receive(loop, client, b"\n")).startswith(b"OK")
+
+    play(test)
+
+
+def test_it_ends_though_it_was_never_told_what_to_serve() -> None:
+    async def test(front: Front, loop: ManualLoop) -> None:
+        front.channel.send(m.Stop())
+        await front.working
+
+    play(test)
+
+
+def test_its_last_words_go_to_the_daemons_new_log() -> None:
+    async def test(front: Front, loop: ManualLoop) -> None:
+        await front.set_up("a")
+        kept = os.dup(2)
+        try:
+            with tempfile.TemporaryDirectory() as directory:
+                path = Path(directory) / "log"
+                with path.open("wb") as log:
+                    front.channel.send(m.NewStderr(), log.fileno())
+                front.channel.send(m.Ping(1))
+                await front.until(m.Ping)
+                os.write(2, b"last words")
+                assert path.read_bytes() == b"last words"
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+    play(test)
+
+
+def test_a_front_that_takes_nothing_costs_log_lines_and_hears_how_many() -> None:
+    async def test(loop: ManualLoop) -> None:
+        ends: Tuple[socket.socket, socket.socket] = socket.socketpair()
+        ours, theirs = (Channel(end, loop, lambda message, fd: heard.append(message), lambda: None) for end in ends)
+        heard: List[Any] = []
+        log = ForwardingLog(theirs)
+        while not theirs.is_crowded:
+            theirs.send(bytes(CROWDED_BYTES // 4))
+        log.info("lost")
+        log.error("lost too")
+        ours.start()
+        while theirs.unsent_bytes:
+            await asyncio.sleep(0)
+        log.info("heard")
+        while m.LogLine(LogLevel.INFO, "heard") not in heard:
+            await asyncio.sleep(0)
+        assert heard[-2] == m.LogLine(
+            LogLevel.WARNING, "2 lines of a worker were lost here: the daemon did not take them in time"
+        )
+        ours.close()
+        theirs.close()
+
+    run(test)
