@@ -33,12 +33,21 @@ STOP_SECONDS = 10.0
 """How long the daemon may take to exit once asked, before it is killed."""
 
 GUIDE = """
-Three pretend nodes are booting. In another terminal (the client is ConMan's own, package "conman"):
+Three pretend nodes are booting. In another terminal:
 
-    conman -d 127.0.0.1:{port} node1      attach; log in as root, password demo
-    conman -d 127.0.0.1:{port} -m node2   only watch
-    conman -d 127.0.0.1:{port} -q         list the consoles
-    conman -d 127.0.0.1:{port} -b node1 node2    type to both
+    export CONMAN_HOST=127.0.0.1:{port}
+    alias conman-py='{client}'
+
+    conman-py node1                 attach; log in as root, password demo
+    conman-py -m node2              only watch
+    conman-py -b node1 node2        type to both
+    conman-py --status              all consoles, and who is at them
+    conman-py --tail                what all of them say
+    conman-py run node1 -- uptime   run a command, where somebody has logged in
+
+ConMan's own client works as well:
+
+    conman -d 127.0.0.1:{port} node1
 
 In a session the escape character is &:
 
@@ -123,8 +132,16 @@ async def _run(directory: Path, port: int, options: argparse.Namespace) -> int:
         conf = directory / "conman.conf"
         conf.write_text(configuration(directory, port, server.ports, server.control_port))
         fate = "" if options.dir else "   (removed at the end; --dir keeps them)"
-        print(GUIDE.format(port=port, directory=directory, fate=fate), flush=True)
+        print(GUIDE.format(port=port, client=_client(), directory=directory, fate=fate), flush=True)
         return await _run_daemon([*shlex.split(options.daemon), "-F", "-c", str(conf)], stopped)
+
+
+def _client() -> str:
+    """What a shell in any directory can run."""
+    script = Path(sys.executable).with_name("conman-py")
+    if script.exists():
+        return shlex.quote(str(script))
+    return f"env PYTHONPATH={shlex.quote(str(PROJECT))} {shlex.quote(sys.executable)} -m conman"
 
 
 async def _run_daemon(command: List[str], stopped: asyncio.Event) -> int:
