@@ -244,7 +244,8 @@ def _panes(settings: Settings, names: List[str]) -> int:
     end = shlex.join([*server, "kill-session", "-t", "conmen"])
     size = shutil.get_terminal_size((200, 60))  # the default also where a terminal does not know its own
     place = ["-x", str(size.columns), "-y", str(size.lines)]
-    broadcast = f"{shlex.join(settings.broadcast())}; {end}"
+    # The end hangs up on this shell too, which has yet to remove what tmux leaves behind.
+    broadcast = f"{shlex.join(settings.broadcast())}; trap '' HUP; {end}; rm -f \"${{TMUX%%,*}}\""
     if not _tmux(server, environ, "new-session", "-d", "-P", "-s", "conmen", *place, broadcast):
         raise _Misuse("Cannot start tmux", NOT_EXECUTABLE)
     for setting in (("pane-border-status", "top"), ("pane-border-format", " #{pane_title} "), ("mouse", "on")):

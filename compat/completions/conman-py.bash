@@ -6,9 +6,11 @@ _conman_py_names() {
     local server=() i
     for ((i = 1; i < COMP_CWORD; i++)); do
         if [[ ${COMP_WORDS[i]} == -d ]]; then
-            # bash splits at colons: host, ":" and port are words of their own
-            local host=${COMP_WORDS[i+1]}
-            [[ ${COMP_WORDS[i+2]} == : ]] && host+=":${COMP_WORDS[i+3]}"
+            # bash splits at colons: of "[::1]:99", "[", "::", "1]", ":" and "99" are words of their own
+            local host=${COMP_WORDS[++i]}
+            while [[ $host == *: || ${COMP_WORDS[i+1]} == :* ]] && ((i + 1 < COMP_CWORD)); do
+                host+=${COMP_WORDS[++i]}
+            done
             server=(-d "$host")
         fi
     done

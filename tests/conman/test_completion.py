@@ -61,9 +61,12 @@ def complete(client: Path, *words: str) -> List[str]:
     return result.stdout.splitlines()
 
 
-def test_bash_completes_names_of_the_server_that_is_meant(client: Path) -> None:
-    assert complete(client, "conman-py", "-d", "h", ":", "99", "n") == ["n1", "n10", "n 2"]
-    assert Path(f"{client}.log").read_text() == "-d h:99 -q -- n*\n"
+@pytest.mark.parametrize(
+    "words", [["h"], ["h", ":", "99"], ["[", "::", "1]", ":", "99"], ["::", "1"], ["[", "::", "1]"]], ids="".join
+)
+def test_bash_completes_names_of_the_server_that_is_meant(words: List[str], client: Path) -> None:
+    assert complete(client, "conman-py", "-d", *words, "n") == ["n1", "n10", "n 2"]
+    assert Path(f"{client}.log").read_text() == f"-d {''.join(words)} -q -- n*\n"
 
 
 def test_bash_completes_in_lists_of_names(client: Path) -> None:

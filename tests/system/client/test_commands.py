@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Dict, Iterator, List
 
@@ -326,3 +327,8 @@ def test_conmen_uses_panes_of_tmux(site: DemoSite, tmp_path: Path) -> None:
         terminal.type(b"&.")
         assert terminal.wait() == 0
     assert sorted(panes.split("\n")) == ["", "Broadcast to 2 consoles", "sh1", "sh2"]
+    (sockets,) = tmp_path.glob("tmux-*")
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while list(sockets.iterdir()):  # the socket, which the last of its shells removes
+        assert time.monotonic() < deadline, "tmux's socket is left behind"
+        time.sleep(0.01)
