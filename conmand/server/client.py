@@ -16,6 +16,7 @@ from conman.address import joined
 from conmand.errors import reason
 from conmand.server import notices
 from conmand.server.daemonlog import DaemonLog
+from conmand.server.farewell import Farewells
 
 if TYPE_CHECKING:
     from conmand.server.hub import SharedConsole
@@ -51,6 +52,7 @@ class ClientContext:
         self.daemon_log = daemon_log
         self.resets = resets
         self.closed = closed
+        self.farewells = Farewells(loop)
 
 
 class Client:
@@ -79,6 +81,8 @@ class Client:
         "_suspended",
         "_held",
         "_leaving",
+        "_peer_is_there",
+        "_is_closed",
         "_flush_timer",
     )
 
@@ -118,6 +122,8 @@ class Client:
         self._suspended = False
         self._held = False
         self._leaving = False
+        self._peer_is_there = True  # as far as we know: it has not closed, and the connection has not failed
+        self._is_closed = False
         self._flush_timer: Optional[asyncio.TimerHandle] = None
 
     # Identity, as messages show it.
@@ -271,6 +277,7 @@ class Client:
         if data:
             self._received(data)
         else:
+            self._peer_is_there = False
             self.leave()
 
     def _received(self, data: bytes) -> None:
@@ -406,6 +413,7 @@ class Client:
 
     def _broken(self, action: str, error: OSError) -> None:
         """The connection failed: nothing more can be sent."""
+        self._peer_is_there = False
         if not self._leaving and error.errno != errno.EPIPE:
             self._context.daemon_log.info(f"Unable to {action} [{self.label}]: {reason(error)}")
         self._discard_unsent()
@@ -421,14 +429,18 @@ class Client:
 
     def _close(self) -> None:
         """4. Close."""
-        if self._sock.fileno() < 0:
+        if self._is_closed:
             return
         if self._flush_timer is not None:
             self._flush_timer.cancel()
         if self._lost_bytes:
             self._context.daemon_log.notice(f'Overwrote {self._lost_bytes} bytes for "{self.label}"')
         self._discard_unsent()
-        self._sock.close()
+        if self._peer_is_there:
+            self._context.farewells.say(self._sock)
+        else:
+            self._sock.close()
+        self._is_closed = True
         self._context.closed(self)
 
     def abort(self) -> None:
@@ -437,6 +449,7 @@ class Client:
         for console in self.consoles:
             console.forget(self)
         self.consoles = []
+        self._peer_is_there = False  # or need not be waited for
         self.leave()
         self._close()
 

@@ -71,6 +71,7 @@ class LocalSessions:
         """Close all sessions at once, saying nothing. Idempotent."""
         for client in list(self.clients):
             client.abort()
+        self._context.farewells.cut_short()
 
 
 def busy_lines(console: SharedConsole) -> List[str]:

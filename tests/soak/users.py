@@ -89,9 +89,8 @@ class Users:
         name = self._echoes[0]
         async with self._connection(f"CONNECT OPTION=FORCE CONSOLE='{name}'\n".encode()) as (reader, writer):
             await self._expect_ok(reader, "steal")
-            with contextlib.suppress(ConnectionResetError):  # what was typed to the end meets a closed connection
-                writer.write(bytes([ESCAPE]) + self._chance.choice((b"Q", b"L", b"M", b"B", b"S")))
-                await self._read_for(reader, self._chance.uniform(0.01, 1))
+            writer.write(bytes([ESCAPE]) + self._chance.choice((b"Q", b"L", b"M", b"B", b"S")))
+            await self._read_for(reader, self._chance.uniform(0.01, 1))
         self._count("steal")
 
     async def broadcast(self) -> None:

@@ -32,6 +32,7 @@ KIB, MIB = 1024, 1024 * 1024
     [
         # Clients.
         ("server.listener.PAUSE_SECONDS", 1, "accepting pauses for 1 s at a time"),
+        ("server.farewell.LINGER_SECONDS", 2, "discarded for at most 2 s"),
         ("server.handshake.HANDSHAKE_SECONDS", 60, "has not sent its request 60 s after connecting"),
         ("server.handshake.REPLY_SECONDS", 60, "or not taken its answer 60 s after that"),
         ("server.daemon.MAX_CLIENTS", 10_000, "At most 10,000 clients"),
