@@ -45,8 +45,8 @@ RETRY_SECONDS = (1.0, 60.0)
 """First and longest delay before a failing log is tried again."""
 
 
-_STALE = {errno.ESTALE, errno.EIO, errno.ENXIO, errno.ENODEV}
-"""The file, its server or its disk is gone: another descriptor may work, this one will not."""
+_STALE = {errno.ESTALE, errno.EIO, errno.ENXIO, errno.ENODEV, errno.EROFS}
+"""The file, its server or its disk is gone, or was mounted anew: another descriptor may work, this one will not."""
 
 _time, _write = time.time, os.write
 
@@ -436,17 +436,22 @@ class ConsoleLog:
             self._lost_bytes += len(data) - fed
             self.bytes_lost += len(data) - fed
             self._lost_notices += not data
-        backlog.append(out[written:end], fed)
+        backlog.append(out[written:end], fed - self._fed(out, written, data, before))
 
     def _cut(self, out: bytes, written: int, end: int, data: bytes, before: State) -> Tuple[int, int]:
         """Where to cut ``out`` at ``end`` or before, and how much of ``data`` its beginning stands for."""
         if not data:
             return written, 0  # no half notices
-        if len(out) == len(data) and out is data:
-            return end, end
-        stamp = self._clock.text
-        fed = self._lines.fed_for(end, before, data, stamp)
-        return max(written, self._lines.length_of(before, data[:fed], stamp)), fed
+        fed = self._fed(out, end, data, before)
+        if out is data:
+            return end, fed
+        return max(written, self._lines.length_of(before, data[:fed], self._clock.text)), fed
+
+    def _fed(self, out: bytes, length: int, data: bytes, before: State) -> int:
+        """How much of ``data`` the first ``length`` bytes of ``out``, which came of it, stand for."""
+        if out is data or not length:
+            return length
+        return self._lines.fed_for(length, before, data, self._clock.text) if data else 0
 
     def _drain(self) -> None:
         """Write the backlog as far as it goes; when it is through, mark what was lost."""
