@@ -38,6 +38,7 @@ types: $(READY)
 bench: packages $(READY) original
 	CONMAN_ORIGINAL=$(abspath $(ORIGINAL)) $(BIN)/python -m bench
 	CONMAN_ORIGINAL=$(abspath $(ORIGINAL)) $(BIN)/python -m bench.exec_scripts
+	CONMAN_ORIGINAL=$(abspath $(ORIGINAL)) $(BIN)/python -m bench.exec_consoles
 	CONMAN_ORIGINAL=$(abspath $(ORIGINAL)) $(BIN)/python -m bench.ipmi
 
 # Half an hour of mixed load, then every log is checked byte by byte: make soak MINUTES=480

@@ -31,7 +31,7 @@ ORIGINAL, OURS, BARE = "original", "ours", "ours, relay = no"
 # Until when a login is timed: what the script, or in its place ipmitool, says when the session is open.
 OPEN = {ORIGINAL: b"established", OURS: b"established", BARE: b"SOL Session operational"}
 
-_WRAPPER = '#!/bin/sh\nexec "{copy}" -C 3 "$@"\n'
+WRAPPER = '#!/bin/sh\nexec "{copy}" -C 3 "$@"\n'
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def in_own_namespace(commands: List[List[str]], logins: int) -> Figures:
     with tempfile.TemporaryDirectory() as directory:
         wrapper, copy = Path(directory, "wrapper"), Path(directory, "ipmitool")
         shutil.copy(tool, copy)
-        wrapper.write_text(_WRAPPER.format(copy=copy))
+        wrapper.write_text(WRAPPER.format(copy=copy))
         wrapper.chmod(0o755)
         subprocess.run(["mount", "--make-rprivate", "/"], check=True)
         subprocess.run(["mount", "--bind", wrapper, tool], check=True)
