@@ -21,6 +21,7 @@ from conman.parallel import DEFAULT_LIMIT, Outcome, run_on
 from conman.text import decode, encode
 
 PROGRESS_AFTER_SECONDS = 2.0
+PROGRESS_SECONDS = 0.5
 BAR_WIDTH = 30
 INTERRUPTED = 130
 MAX_SECONDS = 1e6
@@ -73,24 +74,26 @@ def main(program: str, arguments: Sequence[str]) -> int:
         _complain(f"ERROR: {error}.")
         return 2
     mode = "force" if options.f else "join" if options.j else "connect"
-    report = _Report(len(names), sys.stderr.isatty())
-    try:
-        run_on(
-            names,
-            job,
-            limit=options.p,
-            mode=mode,
-            server=address,
-            timeout=options.timeout,
-            on_done=report.add,
-            on_interrupt=report.interrupted,
-        )
-    except KeyboardInterrupt:
-        report.finish()
-        if threading.active_count() > 1:
-            os._exit(INTERRUPTED)  # a second interrupt: the threads that still work must not hold our end
-        return INTERRUPTED
-    return report.finish()
+    with _Report(len(names), sys.stderr.isatty()) as report:
+        try:
+            run_on(
+                names,
+                job,
+                limit=options.p,
+                mode=mode,
+                server=address,
+                timeout=options.timeout,
+                on_done=report.add,
+                on_interrupt=report.interrupted,
+            )
+        except KeyboardInterrupt:
+            interrupted = True
+        else:
+            interrupted = False
+        status = report.finish()
+    if interrupted and threading.active_count() > 1:
+        os._exit(INTERRUPTED)  # a second interrupt: the threads that still work must not hold our end
+    return INTERRUPTED if interrupted else status
 
 
 def _parser(program: str) -> argparse.ArgumentParser:
@@ -169,40 +172,63 @@ def _setting(line: str) -> Tuple[str, str]:
 
 
 class _Report:
-    """Each console's lines when it is done; on a terminal a bar while the rest takes long."""
+    """Each console's lines when it is done; on a terminal a bar while the rest takes long. Use as a context manager."""
 
     def __init__(self, total: int, on_terminal: bool) -> None:
         self._total = total
         self._done = self._failed = 0
-        self._on_terminal = on_terminal
         self._started = time.monotonic()
         self._bar_shown = False
+        self._writing = threading.Lock()  # the bar is drawn by a thread of its own: nothing else happens meanwhile
+        self._over = threading.Event()
+        self._drawer = threading.Thread(target=self._draw_bar, daemon=True) if on_terminal else None
+
+    def __enter__(self) -> _Report:
+        if self._drawer is not None:
+            self._drawer.start()
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        self._over.set()
+        if self._drawer is not None:
+            self._drawer.join()
 
     def add(self, outcome: Outcome[CommandResult]) -> None:
-        self._hide_bar()
-        self._done += 1
+        with self._writing:
+            self._hide_bar()
+            self._done += 1
+            self._tell(outcome)
+
+    def _tell(self, outcome: Outcome[CommandResult]) -> None:
         name, result = outcome.console, outcome.value
         if result is None:
             self._failed += 1
             details = outcome.error.details if isinstance(outcome.error, RefusedError) else ""
             for line in [f"ERROR: {outcome.error}.", *details.splitlines()]:
                 _complain(prefixed(name, line))
-        else:
-            self._failed += result.status != 0
-            if result.output:
-                lines = [prefixed(name, line) for line in result.output.split("\n")]
-                sys.stdout.buffer.write(encode("\n".join(lines) + "\n"))
-                sys.stdout.buffer.flush()
-            _complain(prefixed(name, f"exit status {'unknown' if result.status is None else result.status}"))
-        self._show_bar()
+            return
+        self._failed += result.status != 0
+        if result.output:
+            lines = [prefixed(name, line) for line in result.output.split("\n")]
+            sys.stdout.buffer.write(encode("\n".join(lines) + "\n"))
+            sys.stdout.buffer.flush()
+        _complain(prefixed(name, f"exit status {'unknown' if result.status is None else result.status}"))
+
+    def _draw_bar(self) -> None:
+        pause = PROGRESS_AFTER_SECONDS
+        while not self._over.wait(pause):
+            pause = PROGRESS_SECONDS
+            with self._writing:
+                if not self._over.is_set():
+                    self._show_bar()
 
     def _show_bar(self) -> None:
-        if self._on_terminal and self._done < self._total and self._elapsed >= PROGRESS_AFTER_SECONDS:
-            filled = BAR_WIDTH * self._done // self._total
-            bar = "#" * filled + "." * (BAR_WIDTH - filled)
-            sys.stderr.write(f"\r[{bar}] {self._done}/{self._total}, {self._failed} failed, {self._elapsed:.0f} s")
-            sys.stderr.flush()
-            self._bar_shown = True
+        filled = BAR_WIDTH * self._done // self._total
+        bar = "#" * filled + "." * (BAR_WIDTH - filled)
+        elapsed = time.monotonic() - self._started
+        sys.stderr.write(f"\r[{bar}] {self._done}/{self._total}, {self._failed} failed, {elapsed:.0f} s")
+        sys.stderr.flush()
+        self._bar_shown = True
 
     def _hide_bar(self) -> None:
         if self._bar_shown:
@@ -210,24 +236,23 @@ class _Report:
             sys.stderr.flush()
             self._bar_shown = False
 
-    @property
-    def _elapsed(self) -> float:
-        return time.monotonic() - self._started
-
     def interrupted(self, under_way: List[str]) -> None:
-        self._hide_bar()
         if under_way:
-            _complain(f"Interrupted: waiting for {', '.join(under_way)}; Ctrl-C again leaves them as they are")
+            with self._writing:
+                self._hide_bar()
+                _complain(f"Interrupted: waiting for {', '.join(under_way)}; Ctrl-C again leaves them as they are")
 
     def finish(self) -> int:
         """The sum of it all; returns the exit status."""
-        self._hide_bar()
-        if self._total > 1:
-            missing = self._total - self._done
-            not_run = f", {missing} not finished" if missing else ""
-            succeeded = self._done - self._failed
-            _complain(f"{self._total} consoles: {succeeded} succeeded, {self._failed} failed{not_run}")
-        return 1 if self._failed else 0
+        self._over.set()
+        with self._writing:
+            self._hide_bar()
+            if self._total > 1:
+                missing = self._total - self._done
+                not_run = f", {missing} not finished" if missing else ""
+                succeeded = self._done - self._failed
+                _complain(f"{self._total} consoles: {succeeded} succeeded, {self._failed} failed{not_run}")
+            return 1 if self._failed else 0
 
 
 def _complain(text: str) -> None:

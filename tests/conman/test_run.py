@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import List
 
 import pytest
 
@@ -8,6 +10,7 @@ from conman import run
 from conman.dialogues import CommandResult
 from conman.errors import ConmanError, DialogueError
 from conman.parallel import Outcome
+from tests.fakes.files import PATIENCE_SECONDS
 
 
 def credentials(tmp_path: Path, text: str, mode: int = 0o600) -> run.Credentials:
@@ -43,13 +46,12 @@ def test_credentials_that_are_not_there(tmp_path: Path) -> None:
         run.read_credentials(str(tmp_path / "absent"))
 
 
-def test_a_bar_is_shown_between_lines_when_it_takes_long(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(run, "PROGRESS_AFTER_SECONDS", 0.0)
+def test_a_bar_is_replaced_by_the_lines_that_come(capfd: pytest.CaptureFixture[str]) -> None:
     report = run._Report(3, on_terminal=True)
     report.add(Outcome("n1", CommandResult("out", 0)))
+    report._show_bar()
     report.add(Outcome("n2", error=DialogueError("No shell prompt")))
+    report._show_bar()
     report.add(Outcome("n3", CommandResult("", 7)))
     assert report.finish() == 1
     shown = capfd.readouterr()
@@ -60,7 +62,25 @@ def test_a_bar_is_shown_between_lines_when_it_takes_long(
     assert rest == ["n3:exit status 7\n3 consoles: 1 succeeded, 2 failed\n"]
 
 
-def test_no_bar_without_a_terminal(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("on_terminal", [True, False])
+def test_a_bar_is_for_terminals_and_moves_while_nothing_else_happens(
+    on_terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(run, "PROGRESS_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(run, "PROGRESS_SECONDS", 0.0)
+    drawn: List[int] = []
+    twice = threading.Event()
+
+    def draw(_report: run._Report) -> None:
+        drawn.append(1)
+        if len(drawn) == 2:
+            twice.set()
+
+    monkeypatch.setattr(run._Report, "_show_bar", draw)
+    with run._Report(2, on_terminal):
+        assert twice.wait(PATIENCE_SECONDS if on_terminal else 0) is on_terminal
+
+
+def test_a_status_that_is_unknown_is_said(capfd: pytest.CaptureFixture[str]) -> None:
     run._Report(2, on_terminal=False).add(Outcome("n1", CommandResult("", None)))
     assert capfd.readouterr().err == "n1:exit status unknown\n"
