@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from conman.parallel import query_async as query_async
     from conman.parallel import run_on as run_on
     from conman.parallel import run_on_async as run_on_async
+    from conman.status import ClientStatus as ClientStatus
+    from conman.status import ConsoleStatus as ConsoleStatus
 
 _HOMES = {
     "AsyncConsole": "aio",
@@ -57,6 +59,8 @@ _HOMES = {
     "query_async": "parallel",
     "run_on": "parallel",
     "run_on_async": "parallel",
+    "ClientStatus": "status",
+    "ConsoleStatus": "status",
 }
 __all__ = list(_HOMES)
 
