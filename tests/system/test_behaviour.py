@@ -79,6 +79,12 @@ KIB, MIB = 1024, 1024 * 1024
         ("server.daemon.DAEMON_LOG_RETRY_SECONDS", 60, "own log is retried every 60 s"),
         ("server.daemonlog.MAX_HELD_LINES", 1000, "up to 1,000 lines wait"),
         # Devices.
+        ("consoles.script.JITTER", 0.1, "Each delay is up to a tenth longer, at random. Until its turn"),
+        ("consoles.script.BREAK_SECONDS", 0.5, "waits up to 0.5 s for ipmitool"),
+        ("consoles.script_logins.TURN_SECONDS", 3, "a login that takes longer than 3 s counts no more"),
+        ("consoles.script_logins.READ_SECONDS", 30, "reading them may take 30 s"),
+        ("consoles.script_tools.SOCKET_SECONDS", 30, "ipmitool has 30 s to end it at the BMC"),
+        ("consoles.script_tools.TERMINAL_SECONDS", 1, "a tool with a terminal 1 s; then it is killed"),
         ("server.children.CHILD_UMASK", 0o022, "SIGPIPE is default, umask 022"),
         ("server.site.CHILDREN_SECONDS", 2, "2 s later SIGTERM, 2 s later SIGKILL"),
         ("consoles.serialport.AT_ONCE_AFTER_SECONDS", 1, "at once if it was up for a second"),
