@@ -44,11 +44,12 @@ bootstrap.main()
 """
 
 _WITH_OTHER_CONSTANTS = f"""\
-import sys
+import os, sys
+preload = [f"LD_PRELOAD={{os.environ['LD_PRELOAD']}}"] if "LD_PRELOAD" in os.environ else []
 constants = sys.argv[1]
 {_SET_CONSTANTS}
 from conmand.server.workers import process
-process.COMMAND = (sys.executable, "-I", "-c", {_WORKER_WITH_OTHER_CONSTANTS!r}, constants)
+process.COMMAND = ("/usr/bin/env", *preload, sys.executable, "-I", "-c", {_WORKER_WITH_OTHER_CONSTANTS!r}, constants)
 from conmand.cli import main
 sys.exit(main())
 """

@@ -107,7 +107,9 @@ def test_files_and_directories_are_made_with_the_originals_modes(tmp_path: Path)
             'console name="n" dev="test:" testopts="b:0" log="%N-%%-%z"\n'
             'console name="u" dev="test:" testopts="b:0" log=""\n'
         )
-        site.read_with("logs/n-%-%z", b"log opened")
+        year = time.strftime("%Y")
+        for name in ("n-%-%z", f"p_1_x/{year}.log", f"q/q.sock/{year}.log"):
+            site.read_with(f"logs/{name}", b"log opened")
         site.settle()
         return {"modes": _modes(site.directory), "existing": existing, "daemon": []}
 

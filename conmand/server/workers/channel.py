@@ -27,8 +27,10 @@ CROWDED_BYTES = 1024 * 1024
 MAX_UNSENT_BYTES = 256 * 1024 * 1024
 """Waiting: the peer is taken for dead. A configuration of 100,000 consoles fits."""
 
+NO_DESCRIPTOR = -1
+
 Received = Callable[[Any, Optional[int]], None]
-"""Of a message and its descriptor, which is the receiver's from then on."""
+"""Of a message and its descriptor, which is the receiver's from then on; ``NO_DESCRIPTOR`` if none was free for it."""
 
 
 class Frames:
@@ -59,13 +61,25 @@ def frame(payload: bytes, with_descriptor: bool = False) -> bytes:
 
 
 class _Outgoing:
-    """``fd`` goes with the first byte, and is closed once it has gone; -1 if there is none."""
+    """``fd`` goes with the first byte; -1 if there is none. ``is_ours`` when it is a copy, to be closed then."""
 
-    __slots__ = ("data", "fd")
+    __slots__ = ("data", "fd", "is_ours")
 
     def __init__(self, data: memoryview, fd: int) -> None:
         self.data = data
         self.fd = fd
+        self.is_ours = False
+
+    def keep(self) -> None:
+        """Have a descriptor of our own, as the caller's may be closed before it can be sent. Raises ``OSError``."""
+        if self.fd >= 0 and not self.is_ours:
+            self.fd = os.dup(self.fd)
+            self.is_ours = True
+
+    def drop(self) -> None:
+        if self.is_ours:
+            os.close(self.fd)
+        self.fd, self.is_ours = -1, False
 
 
 class Channel:
@@ -100,20 +114,33 @@ class Channel:
     # Sending.
 
     def send(self, message: object, fd: int = -1) -> None:
-        """Send now what the peer takes, and the rest when it does. ``fd`` stays the caller's. Never raises for the
-        peer's sake: one that has gone gets nothing, and ``ended`` says so."""
+        """Send now what the peer takes, and the rest when it does. ``fd`` stays the caller's.
+
+        A peer that has gone gets nothing, and ``ended`` says so. Raises ``OSError`` if ``fd`` has to wait and cannot.
+        """
         self.send_bytes(frame(pickle.dumps(message, pickle.HIGHEST_PROTOCOL), fd >= 0), fd)
 
     def send_bytes(self, data: bytes, fd: int = -1) -> None:
         if self._sock.fileno() < 0:
             return
-        outgoing = _Outgoing(memoryview(data), os.dup(fd) if fd >= 0 else -1)
+        outgoing = _Outgoing(memoryview(data), fd)
+        if self._outgoing:
+            outgoing.keep()
         self._outgoing.append(outgoing)
         self.unsent_bytes += len(data)
         if len(self._outgoing) == 1:
             self._write()
+            if self._outgoing:
+                self._keep_last()
         if self.unsent_bytes > MAX_UNSENT_BYTES:
             self._end()
+
+    def _keep_last(self) -> None:
+        try:
+            self._outgoing[-1].keep()
+        except OSError:
+            self.unsent_bytes -= len(self._outgoing.pop().data)
+            raise
 
     def _write(self) -> None:
         while self._outgoing:
@@ -137,14 +164,12 @@ class Channel:
         if outgoing.fd < 0:
             return self._sock.send(outgoing.data)
         sent = socket.send_fds(self._sock, [outgoing.data], [outgoing.fd])
-        os.close(outgoing.fd)
-        outgoing.fd = -1
+        outgoing.drop()
         return sent
 
     def _drop_outgoing(self) -> None:
         for outgoing in self._outgoing:
-            if outgoing.fd >= 0:
-                os.close(outgoing.fd)
+            outgoing.drop()
         self._outgoing.clear()
         self.unsent_bytes = 0
 
@@ -205,16 +230,20 @@ class Channel:
             self._loop.remove_writer(self._sock.fileno())
             self._sock.close()
         self._drop_outgoing()
-        while self._descriptors:
-            os.close(self._descriptors.popleft())
+        for fd in self._descriptors:
+            if fd != NO_DESCRIPTOR:
+                os.close(fd)
+        self._descriptors.clear()
 
 
 def _receive(sock: socket.socket) -> Tuple[bytes, array.array[int]]:
     """Bytes and descriptors; socket.recv_fds() would do, but passes over its flags (Python 3.9 to 3.13)."""
     descriptors = array.array("i")
     room = socket.CMSG_LEN(MAX_DESCRIPTORS_PER_READ * descriptors.itemsize)
-    data, ancillary, _flags, _address = sock.recvmsg(READ_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+    data, ancillary, flags, _address = sock.recvmsg(READ_BYTES, room, socket.MSG_CMSG_CLOEXEC)
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+    if flags & socket.MSG_CTRUNC:  # there was one, and no number free for it; each message has one at most
+        descriptors.append(NO_DESCRIPTOR)
     return data, descriptors

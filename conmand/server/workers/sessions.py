@@ -94,7 +94,11 @@ class RemoteSessions:
     def _hand_over(self, caller: Caller, asked: Asked, names: Tuple[str, ...], worker: WorkerProcess) -> bool:
         session = next(self._numbers)
         self._handed[session] = _Handed(caller.sock, worker, names, caller.label)
-        worker.send(m.Begin(session, caller.user, caller.tty, caller.peer, asked, names), caller.sock.fileno())
+        try:
+            worker.send(m.Begin(session, caller.user, caller.tty, caller.peer, asked, names), caller.sock.fileno())
+        except OSError:  # no descriptor is free for the time that it would have to wait
+            del self._handed[session]
+            raise
         return True
 
     # Broadcasts.

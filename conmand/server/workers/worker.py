@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import faulthandler
 import os
 import signal
@@ -18,7 +19,7 @@ from conmand.server.handshake import Caller
 from conmand.server.sessions import busy_lines
 from conmand.server.site import Site
 from conmand.server.workers import messages as m
-from conmand.server.workers.channel import Channel
+from conmand.server.workers.channel import NO_DESCRIPTOR, Channel
 from conmand.server.workers.standin import StandIn
 
 LAST_WORDS_SECONDS = 2.0
@@ -106,6 +107,11 @@ class Worker:
         self._channel.send(m.Resets(tuple(self._site.resets.pids())))
 
     def _begin(self, message: m.Begin, fd: int) -> None:
+        if fd == NO_DESCRIPTOR:
+            who = f"{message.user}@{message.peer.label}"
+            self._log.warning(f"Unable to take over client <{who}>: {os.strerror(errno.EMFILE)}; it is disconnected")
+            self._channel.send(m.Ended(message.session))
+            return
         sock = HandedSocket(fd, lambda: self._channel.send(m.Ended(message.session)))
         self._own(self._begin_session(sock, message))
 
@@ -186,8 +192,9 @@ class Worker:
         self._channel.send(message)
 
     def _new_stderr(self, message: m.NewStderr, fd: int) -> None:
-        os.dup2(fd, 2)
-        os.close(fd)
+        if fd != NO_DESCRIPTOR:
+            os.dup2(fd, 2)
+            os.close(fd)
 
     def _stop(self, message: m.Stop) -> None:
         self._ending.set()

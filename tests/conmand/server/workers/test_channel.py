@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 from typing import Any, List, Optional, Tuple
 
@@ -175,5 +176,49 @@ def test_the_last_words_are_sent_before_the_end() -> None:
         one.channel.close()
         other.channel.read_rest()
         assert [message for message, _fd in other.heard] == ["first"]
+
+    run(test)
+
+
+def test_a_descriptor_for_which_there_is_no_room_is_missed_and_its_message_heard() -> None:
+    async def test(loop: ManualLoop) -> None:
+        one, other = ends(loop)
+        reading, writing = os.pipe()
+        one.channel.send("with", writing)
+        one.channel.send("plain")
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            other.channel.read_rest()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert other.heard == [("with", channel_module.NO_DESCRIPTOR), ("plain", None)]
+        for fd in (reading, writing):
+            os.close(fd)
+        one.channel.close()
+
+    run(test)
+
+
+def test_a_descriptor_that_has_to_wait_is_kept_for_as_long() -> None:
+    async def test(loop: ManualLoop) -> None:
+        one, other = ends(loop)
+        reading, writing = os.pipe()
+        while not one.channel.unsent_bytes:
+            one.channel.send(bytes(50_000))
+        one.channel.send("with", writing)
+        os.close(writing)
+        other.channel.start()
+        await other.until(len(other.heard) + 1)
+        while other.heard[-1][0] != "with":
+            await other.until(len(other.heard) + 1)
+        received = other.heard[-1][1]
+        assert received is not None
+        os.write(received, b"kept")
+        assert os.read(reading, 10) == b"kept"
+        os.close(received)
+        os.close(reading)
+        one.channel.close()
+        other.channel.close()
 
     run(test)
