@@ -7,7 +7,6 @@ open the configuration in a running daemon. Source: conmand(8), "config lock"; t
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -64,6 +63,13 @@ class LockedFile:
         """Where a new file may appear: the path, and what it is a link to."""
         return {decode(os.path.abspath(self._path)), decode(os.path.realpath(self._path))}
 
+    def is_in_place(self) -> bool:
+        """Whether what is at the path is the file that we have locked. Not so if nothing can be seen there."""
+        try:
+            return os.path.samestat(os.fstat(self._fd), os.stat(self._path))
+        except OSError:
+            return False
+
     def follow(self) -> Optional[str]:
         """Lock the file that is at the path by now; returns a warning if some other program has locked it too.
 
@@ -90,9 +96,8 @@ class LockedFile:
             raise FatalError(f'Unable to read "{self._name}": the daemon is stopping')
         ours = os.fstat(self._fd)
         # A descriptor of the same file would end the lock when it is closed: none is opened without need.
-        with contextlib.suppress(OSError):
-            if os.path.samestat(ours, os.stat(self._path)):
-                return None
+        if self.is_in_place():
+            return None
         fd = open_configuration(decode(self._path), shown=self._name)
         try:
             found = os.fstat(fd)

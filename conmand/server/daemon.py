@@ -225,6 +225,8 @@ class Daemon:
         self._watcher = PathWatcher(self._loop, self._log.debug)
         for place in self._source.file.places():
             self._watcher.watch(place, self._configuration_replaced)
+        if not self._source.file.is_in_place():  # it was replaced while we started
+            self._configuration_replaced()
 
     def _configuration_replaced(self) -> None:
         self._own(self._follow_configuration())

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 REPLACED_RECENTLY_SECONDS = 3.0
-REPLACED_SECONDS = 0.3
+REPLACED_SECONDS = 1.0
 LOOK_AGAIN_SECONDS = 0.02
 """A configuration that has changed in the last seconds may have been replaced: its daemon hears of that by the kernel
 and moves its lock to the new file, within milliseconds. So long we look for it, and so often."""
