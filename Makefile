@@ -11,7 +11,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 ORIGINAL = $(PEERS)/conman-0.3.1
 
-.PHONY: help run test check lint types bench soak clean packages original
+.PHONY: help run test check lint types bench soak sdist rpm clean packages original
 
 help:
 	@echo 'make run    start the daemon on a demo site: three pretend nodes, no hardware'
@@ -19,6 +19,8 @@ help:
 	@echo 'make check  what CI runs: lint, strict types, all tests'
 	@echo 'make bench  measure against the original ConMan and print a table'
 	@echo 'make soak   half an hour of mixed load, then check every log byte by byte'
+	@echo 'make sdist  source distribution and wheel, in dist/'
+	@echo 'make rpm    source and binary RPMs, in dist/rpm/'
 	@echo 'make clean  remove what these made'
 
 run: $(READY)
@@ -45,6 +47,14 @@ bench: packages $(READY) original
 MINUTES ?= 30
 soak: $(READY)
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+
+# The wheel is built from the source distribution, which shows that nothing is missing there.
+sdist: $(READY)
+	$(BIN)/python -m build --outdir dist
+
+# RPM_ARGS='--without check' does not run the tests.
+rpm: packages
+	packaging/make-rpm dist/rpm $(RPM_ARGS)
 
 # As root the packages are installed; anybody else is told which are missing.
 packages:

@@ -6,7 +6,7 @@ import fcntl
 import os
 import subprocess
 from pathlib import Path
-from typing import Iterator
+from typing import Callable, Iterator
 
 import pytest
 
@@ -80,20 +80,25 @@ COMPAT = "conman-py-compat"
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
     installed_program("rpmbuild")
-    directory = tmp_path_factory.getbasetemp()
+    return Packages(built_once(tmp_path_factory, "rpms", _build_packages))
+
+
+def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
+    """A directory that ``build`` has filled, in this worker of the test run or in another."""
+    directory = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         directory = directory.parent  # all workers'
-    directory /= "rpms"
+    directory /= name
     directory.mkdir(exist_ok=True)
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (directory / "built").exists():
-            _build(directory)
+            build(directory)
             (directory / "built").touch()
-    return Packages(directory)
+    return directory
 
 
-def _build(directory: Path) -> None:
+def _build_packages(directory: Path) -> None:
     # The tests of the modules run anyway; that they can be collected shows that the spec's modules are enough for them.
     options = ["--define", "check_args --collect-only"]
     subprocess.run([REPOSITORY / "packaging" / "make-rpm", directory, *options], check=True, timeout=300)
