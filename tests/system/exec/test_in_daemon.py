@@ -99,8 +99,9 @@ def test_log_and_notices_are_those_of_the_program_under_the_original(tmp_path: P
         if case == "no tool":
             installed.settings("ipmitool", command="no-such-tool")
         bmc = site.use(Bmc(site.directory))
-        words = {"wrong password": [bmc.user, "wrong"], "no password": [bmc.user]}.get(case, [bmc.user, bmc.password])
-        site.start(line(installed, "c", "ipmitool", bmc.host, *words))
+        passwords = {"wrong password": b":admin:wrong\n", "no password": b""}.get(case, b":admin:password\n")
+        installed.passwords(passwords)
+        site.start(line(installed, "c", "ipmitool", bmc.host, bmc.user))
         if case != "session":
             site.daemon.wait_for('Console [c] disconnected from "ipmitool_exp.py"')
             return {"log": site.path("c.log")}
