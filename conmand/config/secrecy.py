@@ -1,6 +1,7 @@
-"""Whether a file that everybody may read holds passwords. Pure; the original does not look.
+"""Whether a configuration that everybody may read holds passwords. Pure; the original does not look.
 
-Many sites have a ``conman.conf`` of mode 0644, and may: it is warned of only if there is something to hide.
+Many sites have a ``conman.conf`` of mode 0644, and may: it is warned of only if there is something to hide. The
+password file is looked at by those who read it (``conman_exec.pswd``).
 """
 
 from __future__ import annotations
@@ -37,18 +38,6 @@ def exposed_configuration(configuration: Configuration, mode: int) -> Optional[s
     others = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return (
         f'Everybody can read the passwords in "{configuration.path}" (console [{names[0]}]{others}); '
-        f"its mode is {stat.S_IMODE(mode):04o} and should be {stat.S_IMODE(mode) & ~0o007:04o}"
-    )
-
-
-def exposed_passwords(path: str, mode: int, data: bytes) -> Optional[str]:
-    """The same of a password file (``conman.pswd``) with the content ``data``."""
-    if not mode & stat.S_IROTH or not any(
-        line.strip() and not line.lstrip().startswith(b"#") for line in data.split(b"\n")
-    ):
-        return None
-    return (
-        f'Everybody can read the passwords in "{path}"; '
         f"its mode is {stat.S_IMODE(mode):04o} and should be {stat.S_IMODE(mode) & ~0o007:04o}"
     )
 

@@ -50,6 +50,7 @@ class Site:
         """Start the daemon on ``config``, in which DIR stands for the site's directory."""
         path = self.directory / "conman.conf"
         path.write_text(config.replace("DIR", str(self.directory)))
+        path.chmod(0o600)  # ours warns of passwords that everybody can read
         self.daemon = self.use(
             start_daemon(self.kind, path, *options, constants=constants, environ=environ, prefix=prefix)
         )

@@ -217,6 +217,21 @@ def test_programs_see_the_end_of_their_input_then_sigterm_then_sigkill(tmp_path:
     assert told == {"leaves": "end of file\n", "obeys": "end of file\nTERM\n", "stays": "end of file\nTERM\n"}
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_a_configuration_with_passwords_that_everybody_can_read_is_warned_of(mode: int, tmp_path: Path) -> None:
+    script, config = tmp_path / "ipmitool.exp", tmp_path / "conman.conf"
+    script.write_text("#!/bin/sh\nexec cat\n")
+    script.chmod(0o755)
+    config.write_text(f'server logfile="{tmp_path}/conmand.log"\nconsole name="n1" dev="{script} bmc1 admin hidden"\n')
+    config.chmod(mode)
+    with background(OURS, config):
+        log = read_with(tmp_path / "conmand.log", b"Listening on TCP port")
+    log = (tmp_path / "conmand.log").read_bytes()
+    words = b'Everybody can read the passwords in "conman.conf" (console [n1]); its mode is 0644 and should be 0640'
+    assert (words in log) is (mode == 0o644)
+    assert b"hidden" not in log
+
+
 def test_a_reset_that_runs_when_the_daemon_stops_is_left_to_finish(tmp_path: Path) -> None:
     """Half a power cycle is an outage (errata D12)."""
     with Site(OURS, tmp_path) as site:

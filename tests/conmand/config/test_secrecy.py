@@ -14,7 +14,7 @@ from conmand.config.model import (
     ServerSettings,
     TelnetDevice,
 )
-from conmand.config.secrecy import consoles_with_secrets, exposed_configuration, exposed_passwords
+from conmand.config.secrecy import consoles_with_secrets, exposed_configuration
 
 
 def configuration(*devices: Device) -> Configuration:
@@ -50,7 +50,6 @@ def test_where_a_configuration_holds_a_password(device: Device, holds: bool) -> 
 @pytest.mark.parametrize("mode", [0o100600, 0o100640, 0o100660, 0o100630])
 def test_a_file_that_not_everybody_may_read_is_well(mode: int) -> None:
     assert exposed_configuration(configuration(SECRET), mode) is None
-    assert exposed_passwords("/etc/conman.pswd", mode, b"n1 : u : p\n") is None
 
 
 def test_a_readable_configuration_without_passwords_is_well() -> None:
@@ -65,10 +64,3 @@ def test_a_readable_password_is_warned_of_and_not_shown() -> None:
     three = exposed_configuration(configuration(SECRET, SECRET, SECRET), 0o100604)
     assert three is not None and "(console [n1] and 2 more); its mode is 0604 and should be 0600" in three
     assert "hidden" not in one + three
-
-
-def test_a_readable_password_file_is_warned_of_if_it_has_any() -> None:
-    assert exposed_passwords("/etc/conman.pswd", 0o100644, b"# n1 : u : p\n\n  \n") is None
-    assert exposed_passwords("/etc/conman.pswd", 0o100644, b"# comment\nn1 : u : p\n") == (
-        'Everybody can read the passwords in "/etc/conman.pswd"; its mode is 0644 and should be 0640'
-    )
