@@ -46,8 +46,10 @@ def up(site: Site, installed: Installed, bmc: Bmc) -> None:
 
 
 def programs(pid: int) -> List[str]:
-    """The names of all processes below ``pid``."""
-    return [Path(f"/proc/{child}/comm").read_text().strip() for child in descendants(pid) if child != pid]
+    """The names of all processes below ``pid``, without the daemon's own workers."""
+    below = [child for child in descendants(pid) if child != pid]
+    below = [child for child in below if b"workers" not in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [Path(f"/proc/{child}/comm").read_text().strip() for child in below]
 
 
 def until(condition: Callable[[], bool]) -> None:
