@@ -7,7 +7,7 @@ import os
 import signal
 from dataclasses import replace
 from functools import partial
-from typing import Any, Callable, Coroutine, Dict, List, Sequence
+from typing import Any, Callable, Coroutine, Dict, List, Sequence, Set
 
 from conmand.config.changes import ConsoleChanges
 from conmand.config.model import ConsoleSettings, ServerSettings
@@ -21,8 +21,8 @@ from conmand.server.workers import orphans, plan
 from conmand.server.workers.process import WorkerProcess
 from conmand.server.workers.sessions import RemoteSessions
 
-STOP_SECONDS = 20.0
-"""For all workers to end; a site needs a few seconds if its programs do not go by themselves."""
+STOP_SECONDS = 60.0
+"""For all workers to end. A site needs seconds if its programs do not go by themselves; one that hangs misses pings."""
 
 ORPHAN_ROUNDS = 8
 """What an orphan has started becomes ours when it ends, and so on; nobody nests programs deeper."""
@@ -47,6 +47,7 @@ class Front:
         self._report_bug = report_bug
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._spared: Set[int] = set()  # reset commands that have outlived their worker
         self.children = ChildReaper(loop, cwd=None if options.foreground else "/")
         self.children.start()
         self.resolver = NameResolver(loop)
@@ -94,7 +95,7 @@ class Front:
 
     async def reopen_logs(self) -> None:
         """Let every worker close and open its logs."""
-        await asyncio.gather(*(worker.ask(m.Reopen()) for worker in self._workers), return_exceptions=True)
+        await asyncio.gather(*(worker.reopen_logs() for worker in self._workers))
 
     async def apply(self, server: ServerSettings, changes: ConsoleChanges, settings: DaemonSettings) -> None:
         """Let every worker take its part of the changes. New consoles go where the fewest are; no other one moves."""
@@ -114,15 +115,17 @@ class Front:
         owners = dict(self._worker_of)
         if changes.added:
             after = {name: worker.settings(name) for name, worker in owners.items()}
-            for name in changes.removed:
-                del after[name]
+            before = {name: worker.number - 1 for name, worker in owners.items()}
+            # A console that has only got another name stays where it is: its program is to end before the next begins.
+            homes = {after.pop(name).device: before.pop(name) for name in changes.removed}
+            before.update((one.name, homes[one.device]) for one in changes.added if one.device in homes)
             after.update((change.name, change.after) for change in changes.changed)
             after.update((one.name, one) for one in changes.added)
             assigned = plan.assign(
                 list(after),
                 len(self._workers),
                 together=lambda name: _log_file(after[name], self._options.pid),
-                before={name: owners[name].number - 1 for name in after if name in owners},
+                before=before,
             )
             owners.update((one.name, self._workers[assigned[one.name]]) for one in changes.added)
         return owners
@@ -146,14 +149,17 @@ class Front:
 
     async def _replace(self, worker: WorkerProcess) -> None:
         """Start ``worker`` again, once nothing that its predecessor started holds a device any more."""
-        resets, worker.resets = worker.resets, set()
-        await self._end_orphans(resets)
+        self._spared |= worker.resets
+        worker.resets = set()
+        await self._end_orphans()
         worker.restart()
 
-    async def _end_orphans(self, spared: set[int]) -> None:
+    async def _end_orphans(self) -> None:
         """End the programs that a dead worker has left; reset commands may finish."""
         for _round in range(ORPHAN_ROUNDS):
-            found = [pid for pid in orphans.orphans(self.children.pids()) if pid not in spared]
+            left = set(orphans.orphans(self.children.pids()))
+            self._spared &= left
+            found = sorted(left - self._spared)
             if not found:
                 return
             for pid in found:
@@ -191,8 +197,9 @@ class Front:
         await asyncio.gather(*(worker.stopped(deadline) for worker in self._workers))
         self.sessions.close()
         # 3. What a worker that was killed has left, and programs of our own.
-        resets = {pid for worker in self._workers for pid in worker.resets}
-        await self._end_orphans(resets)
+        for worker in self._workers:
+            self._spared |= worker.resets
+        await self._end_orphans()
         await self._end(self.children.pids())
         self.resolver.close()
 

@@ -191,11 +191,19 @@ class WorkerProcess:
         self.consoles.update((settings.name, settings) for settings in changes.added)
         self._server, self._options = server, options
         if self.is_running:
-            # Also before it is ready: it hears this after what it is to begin with.
-            with contextlib.suppress(WorkerGone):
-                await self._ask(m.Apply(server, changes, options.settings))
+            await self._let(m.Apply(server, changes, options.settings))
         elif self.consoles and not self._started_at:
             self.start()  # it had nothing to do so far
+
+    async def reopen_logs(self) -> None:
+        """Never raises: a process that is yet to be started will open them anyway."""
+        if self.is_running:
+            await self._let(m.Reopen())
+
+    async def _let(self, question: object) -> None:
+        """Also of a process that is not ready yet: it hears this after what it is to begin with."""
+        with contextlib.suppress(WorkerGone):
+            await self._ask(question)
 
     async def ask(self, question: object) -> Any:
         """The answer to ``question``. Raises ``WorkerGone`` if the worker ends before it has one."""
@@ -299,8 +307,9 @@ class WorkerProcess:
             self._timer = self._loop.call_later(self._restart_seconds, self.start)
 
     def ask_to_stop(self) -> None:
+        """A worker that is not there is not started any more; one that is goes on answering pings."""
         self._stopping = True
-        if self._timer is not None:
+        if self._timer is not None and not self.is_running:
             self._timer.cancel()
             self._timer = None
         self.send(m.Stop())
