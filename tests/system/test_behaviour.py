@@ -93,6 +93,15 @@ KIB, MIB = 1024, 1024 * 1024
         ("consoles.ipmi.RELAPSES", (1, 60, 60, 0), "lost within 60 s is opened again after 1 s, 2 s, ... 60 s"),
         ("consoles.ipmi.JITTER", 0.1, "up to a tenth longer, at random"),
         ("consoles.ipmi_engine.STOP_SECONDS", 5, "5 s for the BMCs"),
+        # Workers.
+        ("server.workers.plan.ONE_PROCESS_BELOW", 500, "one process below 500 consoles"),
+        ("server.workers.plan.CONSOLES_PER_WORKER", 250, "a worker for each 250 of them"),
+        ("server.workers.process.PING_SECONDS", 1, "five pings, one a second"),
+        ("server.workers.process.MISSED_PINGS", 5, "five pings, one a second"),
+        ("server.workers.process.MAX_DELAY_SECONDS", 60, "then 2, 4, ... 60 s, until one has lasted 60 s"),
+        ("server.workers.process.HEALTHY_SECONDS", 60, "then 2, 4, ... 60 s, until one has lasted 60 s"),
+        ("server.workers.process.READY_SECONDS", 5, "comes meanwhile waits up to 5 s"),
+        ("server.workers.front.STOP_SECONDS", 60, "At the end each worker has 60 s"),
         # Client port of tcpwrappers=ON.
         ("server.hosts_access.MAX_FILE_BYTES", 4 * MIB, "or are larger than 4 MiB"),
     ],

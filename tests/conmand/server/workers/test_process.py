@@ -303,7 +303,9 @@ def test_one_that_is_asked_to_stop_is_waited_for_and_then_killed() -> None:
         supervised.worker.ask_to_stop()
         assert supervised.children.hear() == m.Stop()
         stopped = asyncio.ensure_future(supervised.worker.stopped(loop.time() + 20))
-        await loop.advance(20)
+        for _ in range(20):
+            supervised.children.say(m.Ping(1))
+            await loop.advance(1)
         assert supervised.children.killed == [(101, signal.SIGKILL)]
         assert supervised.last_line == "Worker 2 (pid 101) did not stop in time; killing it"
         assert not stopped.done()
@@ -312,6 +314,20 @@ def test_one_that_is_asked_to_stop_is_waited_for_and_then_killed() -> None:
         await loop.advance(100)
         assert not supervised.worker.is_running  # and it is not replaced
         await supervised.worker.stopped(loop.time())
+
+    run(test)
+
+
+def test_one_that_hangs_while_it_stops_is_not_waited_for() -> None:
+    async def test(loop: ManualLoop) -> None:
+        supervised = Supervised(loop)
+        await supervised.start()
+        supervised.worker.ask_to_stop()
+        stopped = asyncio.ensure_future(supervised.worker.stopped(loop.time() + 1000))
+        await loop.advance(process_module.MISSED_PINGS + 1)
+        assert supervised.last_line == "Worker 2 (pid 101) has hung; killing it"
+        supervised.children.exit(-9)
+        await stopped
 
     run(test)
 
