@@ -13,6 +13,7 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 import pytest
 
+from conmand.config.changes import ConsoleChange, ConsoleChanges
 from conmand.config.model import ConsoleSettings, LogLevel, ServerSettings, TestDevice
 from conmand.server.daemonlog import DaemonLog
 from conmand.server.site import SiteOptions
@@ -339,6 +340,86 @@ def test_reset_commands_are_remembered_by_pid() -> None:
         supervised.children.say(m.Resets((5, 6)))
         await settle()
         assert supervised.worker.resets == {5, 6}
+        supervised.worker.ask_to_stop()
+        supervised.children.exit(0)
+
+    run(test)
+
+
+# A new configuration.
+
+CHANGES = ConsoleChanges(
+    added=(ConsoleSettings("c", TestDevice()),),
+    removed=("a",),
+    changed=(ConsoleChange(CONSOLES[1], ConsoleSettings("b", TestDevice(), log="/b")),),
+)
+OTHER = ServerSettings(resetcmd="x")
+
+
+def test_a_change_is_asked_for_and_counts_for_every_later_start() -> None:
+    async def test(loop: ManualLoop) -> None:
+        supervised = Supervised(loop)
+        await supervised.start()
+        applying = loop.create_task(supervised.worker.apply(OTHER, CHANGES, OPTIONS))
+        await settle()
+        request = supervised.children.hear()
+        assert request.question == m.Apply(OTHER, CHANGES, OPTIONS.settings)
+        assert not applying.done()
+        supervised.children.say(m.Answer(request.number, None))
+        await applying
+        assert list(supervised.worker.consoles) == ["b", "c"]
+        supervised.children.exit(-signal.SIGKILL)
+        await loop.advance(0)
+        assert supervised.children.learn()[1] == m.Setup(2, OTHER, tuple(supervised.worker.consoles.values()), OPTIONS)
+        assert supervised.worker.consoles["b"].log == "/b"
+        supervised.worker.ask_to_stop()
+        supervised.children.exit(0)
+
+    run(test)
+
+
+def test_a_worker_that_is_not_ready_yet_hears_of_a_change_after_its_setup_and_of_rotated_logs_too() -> None:
+    async def test(loop: ManualLoop) -> None:
+        supervised = Supervised(loop)
+        supervised.worker.start()
+        tasks = [
+            loop.create_task(supervised.worker.reopen_logs()),
+            loop.create_task(supervised.worker.apply(OTHER, CHANGES, OPTIONS)),
+        ]
+        await settle()
+        setup = supervised.children.learn()[1]
+        assert setup == m.Setup(2, ServerSettings(), tuple(CONSOLES), OPTIONS)
+        assert isinstance(supervised.children.hear().question, m.Reopen)
+        assert isinstance(supervised.children.hear().question, m.Apply)
+        supervised.worker.ask_to_stop()
+        supervised.children.exit(0)
+        await asyncio.gather(*tasks)  # it has gone; nobody complains
+
+    run(test)
+
+
+def test_a_worker_that_is_being_replaced_begins_with_the_change() -> None:
+    async def test(loop: ManualLoop) -> None:
+        supervised = Supervised(loop)
+        await supervised.start()
+        supervised.children.exit(1)
+        await supervised.worker.apply(OTHER, CHANGES, OPTIONS)  # before its start is due
+        await loop.advance(0)
+        assert [one.name for one in supervised.children.learn()[1].consoles] == ["b", "c"]
+        supervised.worker.ask_to_stop()
+        supervised.children.exit(0)
+
+    run(test)
+
+
+def test_a_worker_that_had_nothing_to_do_is_started_for_its_first_console() -> None:
+    async def test(loop: ManualLoop) -> None:
+        supervised = Supervised(loop)
+        supervised.worker.consoles.clear()
+        await supervised.worker.apply(OTHER, ConsoleChanges(), OPTIONS)
+        assert not supervised.worker.is_running
+        await supervised.worker.apply(OTHER, ConsoleChanges(added=(CONSOLES[0],)), OPTIONS)
+        assert supervised.children.learn()[1].consoles == (CONSOLES[0],)
         supervised.worker.ask_to_stop()
         supervised.children.exit(0)
 
