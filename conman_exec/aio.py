@@ -15,7 +15,7 @@ import os
 import re
 import signal
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import pexpect
 from pexpect import fdpexpect
@@ -25,7 +25,9 @@ from conman_exec.dialogue import Become, Connect, Dialogue, Failed, Open, Opened
 from conman_exec.sessions import KINDS, Session
 from conman_exec.telnet import TelnetCodec
 
-_ANYTHING = re.compile(rb".+", re.DOTALL)
+# What a wait may end with, and their places: data, the end of file, nothing.
+_EVENTS: list[Any] = [re.compile(rb".+", re.DOTALL), pexpect.EOF, pexpect.TIMEOUT]
+_DATA, _EOF, _TIMEOUT = range(3)
 
 # Between looks at a tool that was told to end; and after how many it is killed, if it has a terminal.
 _REAP_SECONDS = 0.02
@@ -155,8 +157,10 @@ class _Login:
             await asyncio.sleep(left or 0)
             self.dialogue.expire(now())
             return
-        found = await self._watched.expect([_ANYTHING, pexpect.EOF, pexpect.TIMEOUT], timeout=left, async_=True)
-        if found == 0:
+        found = await self._watched.expect(_EVENTS, timeout=left, async_=True)
+        if found == _TIMEOUT and self._watched.buffer:  # it came while the time-out was on its way to us
+            found = await self._watched.expect(_EVENTS, timeout=0, async_=True)
+        if found == _DATA:
             data = self._watched.after
             assert isinstance(data, bytes) and self.tool is not None
             if self.tool.codec:
@@ -164,7 +168,7 @@ class _Login:
                 self._unsent += self.tool.codec.replies()
             self._write()
             self.dialogue.receive(data, now())
-        elif found == 1:
+        elif found == _EOF:
             self.stop_watching()
             self.drop_tool()
             self.dialogue.receive_eof(now())

@@ -3,9 +3,10 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from typing import Optional
+from typing import Any, Optional
 
 import pytest
+from pexpect import fdpexpect
 
 from conman_exec import tools
 from conman_exec.aio import LoginFailed, OpenSession, open_session
@@ -104,6 +105,21 @@ def test_cancelled_login_leaves_nothing() -> None:
             await asyncio.sleep(0.01)
 
     asyncio.run(cancel())
+
+
+def test_output_that_comes_with_the_time_out_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late(fdpexpect.fdspawn):  # type: ignore[type-arg]
+        is_late = True
+
+        def expect(self, *arguments: Any, **named: Any) -> Any:
+            if not self.is_late:
+                return super().expect(*arguments, **named)
+            self.is_late = False
+            self.buffer = b"open\n"
+            return asyncio.sleep(0.01, result=2)
+
+    monkeypatch.setattr(fdpexpect, "fdspawn", Late)
+    end(log_in("exec cat", timeout=0.005))
 
 
 class RecordingKeeper:
