@@ -101,10 +101,10 @@ class ScriptConsole(DescriptorConsole):
             await turn.come
             prepared = await logins.prepare(self._device)
             session = await open_session(prepared.dialogue, prepared.path, ToolKeeper(logins.tools, begun))
-        except (UsageError, LoginFailed, OSError) as failure:
+        except Exception as failure:
             self._attempt = None
             begun(0)
-            self._print(failure.text if isinstance(failure, UsageError) else _error_line(failure))
+            self._print(self._words(failure))
             self._lost()
         else:
             self._attempt = None
@@ -112,6 +112,18 @@ class ScriptConsole(DescriptorConsole):
         finally:
             self._turn = None
             turn.end()
+
+    def _words(self, failure: Exception) -> str:
+        """What the program would say of it."""
+        if isinstance(failure, UsageError):
+            return failure.text
+        if isinstance(failure, LoginFailed):
+            return str(failure)
+        if not isinstance(failure, OSError):
+            # A mistake of ours or of pexpect's. It must not leave the console as it is for ever.
+            context = {"message": f"the login of [{self.name}] failed", "exception": failure}
+            self.services.loop.call_exception_handler(context)
+        return f"Error: {failure}."
 
     def _begin(self, pid: int, prepared: Optional[Prepared]) -> None:
         """The script would have been started by now."""
@@ -319,7 +331,3 @@ def _type(session: Session, piece: Optional[bytes]) -> None:
         session.send_break()
     else:
         session.type(piece)
-
-
-def _error_line(failure: Exception) -> str:
-    return str(failure) if isinstance(failure, LoginFailed) else f"Error: {failure}."

@@ -103,8 +103,10 @@ class Turns:
 
     def _go_on(self) -> None:
         while self._free > 0 and self._waiting:
-            self._free -= 1
-            self._begin(self._waiting.popleft())
+            turn = self._waiting.popleft()
+            if not turn.come.done():  # else who waited has been cancelled, and has yet to say so
+                self._free -= 1
+                self._begin(turn)
 
     def _begin(self, turn: Turn) -> None:
         turn.come.set_result(None)
@@ -131,7 +133,8 @@ class Turn:
         self._ended = True
         turns = self._turns
         if self.timer is None:
-            turns._waiting.remove(self)
+            if self in turns._waiting:
+                turns._waiting.remove(self)
             return
         self.timer.cancel()
         turns._free += 1

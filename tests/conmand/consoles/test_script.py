@@ -214,6 +214,25 @@ def test_missing_tool_is_told(tmp_path: Path) -> None:
     with_consoles(test)
 
 
+def test_mistake_of_ours_is_reported_and_the_console_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(ShellDialogue):
+        def start(self) -> None:
+            raise LookupError("no such thing")
+
+    monkeypatch.setattr(script_logins, "form_of", lambda name: (FORM, Broken))
+
+    async def test(loop: ManualLoop, console: Made) -> None:
+        one, sink = started(console(OPEN, "Session", "pw"))
+        await sink.until(lambda: len(sink.announced) == 2)
+        assert sink.published == b"Error: no such thing.\r\n"
+        assert one.retry_seconds == 60
+        (bug,) = loop.bugs
+        assert bug["message"] == "the login of [s] failed"
+        loop.bugs.clear()
+
+    with_consoles(test)
+
+
 def test_warnings_of_the_password_file_come_after_the_notice(shells: None, tmp_path: Path) -> None:
     async def test(loop: ManualLoop, console: Made) -> None:
         passwords, path = tmp_path / "pswd", tmp_path / "exec.conf"

@@ -77,6 +77,21 @@ def test_turn_that_somebody_waits_for_comes_next() -> None:
     run(test)
 
 
+def test_turn_of_one_who_was_cancelled_goes_to_the_next() -> None:
+    async def test(loop: ManualLoop) -> None:
+        turns = Turns(loop, 1, TURN_SECONDS)
+        first, second, third = (turns.ask() for _ in range(3))
+        second.come.cancel()
+        second.hurry()
+        first.end()
+        assert third.come.done()
+        second.end()
+        third.end()
+        assert turns.ask().come.done()
+
+    run(test)
+
+
 def rewritten(path: Path, text: str) -> None:
     """As an editor does: a new file in the place of the old one."""
     new = path.with_suffix(".new")
