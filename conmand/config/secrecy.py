@@ -11,6 +11,7 @@ import stat
 from typing import List, Optional
 
 from conmand.config.model import Configuration, Device, IpmiDevice, ProcessDevice
+from conmand.config.native_scripts import script_arguments
 
 _PASSWORD_ARGUMENT = {
     "ipmitool": 3,
@@ -56,5 +57,6 @@ def _has_secret(device: Device) -> bool:
     for ending in ("_exp.py", ".exp"):
         if name.endswith(ending):
             position = _PASSWORD_ARGUMENT.get(name[: -len(ending)].replace("_", "-"))
-            return position is not None and len(device.argv) > position and bool(device.argv[position])
+            _, arguments = script_arguments(device.argv)
+            return position is not None and len(arguments) >= position and bool(arguments[position - 1])
     return False

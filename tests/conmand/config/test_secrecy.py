@@ -39,6 +39,8 @@ SECRET = IpmiDevice("h", IpmiOptions(username=b"u", password=b"hidden"))
         (ProcessDevice(("/x/ssh_exp.py", "h", "22", "u", "p")), True),
         (ProcessDevice(("/x/hp_ilo_exp.py", "h", "23", "u", "p")), True),
         (ProcessDevice(("/x/hp-ilo.exp", "h", "23", "u", "")), False),
+        (ProcessDevice(("/x/ipmitool_exp.py", "-c", "/etc/my.conf", "h", "u")), False),
+        (ProcessDevice(("/x/ipmitool_exp.py", "-c", "/etc/my.conf", "h", "u", "p")), True),
         (ProcessDevice(("/x/own.exp", "h", "u", "p", "q")), False),
         (ProcessDevice(("/bin/cat", "a", "b", "c", "d")), False),
     ],
