@@ -55,16 +55,17 @@ def test_the_template_is_the_service_but_for_names_of_files(fresh: RpmRoot) -> N
     one, many = settings(fresh, "conmand-py.service"), settings(fresh, "conmand-py@.service")
     different = {key for key in one if one[key] != many.get(key)}
     assert different == {
-        "Description", "Environment", "EnvironmentFile", "ExecStart", "RuntimeDirectory", "WantedBy"
+        "Description", "Environment", "EnvironmentFile", "ExecReload", "ExecStart", "RuntimeDirectory", "WantedBy"
     }  # fmt: skip
     assert many.keys() - one.keys() == {"PartOf"}
-    assert many["ExecStart"][0].replace("-%i", "") == one["ExecStart"][0]
+    for key in ("ExecStart", "ExecReload"):
+        assert [value.replace("-%i", "") for value in many[key]] == one[key]
 
 
 def test_the_original_s_unit_is_ours_by_another_name(fresh: RpmRoot) -> None:
     ours, theirs = settings(fresh, "conmand-py.service"), settings(fresh, "conman.service")
     different = {key for key in ours if ours[key] != theirs.get(key)}
-    assert different == {"Description", "EnvironmentFile", "ExecStartPre", "ExecStart"}
+    assert different == {"Description", "EnvironmentFile", "ExecStartPre", "ExecStart", "ExecReload"}
     assert theirs["ExecStart"][0].replace("/usr/sbin/conmand ", "/usr/bin/conmand-py ") == ours["ExecStart"][0]
     assert theirs["Conflicts"] == ["conmand-py.service"]
 
