@@ -341,8 +341,7 @@ class ConsoleLog:
         if self._backlog is None:
             self._backlog = Backlog(self._budget)
         self._backlog.put_in_front(line)
-        if result.readable:
-            self._last_seen = os.lseek(self._fd, 0, os.SEEK_END), self.bytes_logged
+        self._last_seen = result.length, self.bytes_logged
         self._drain()
 
     def sighting(self) -> Optional[Sighting]:

@@ -91,6 +91,7 @@ class Lanes:
         self._hung_seconds = hung_seconds
         self.lane_of = lane_of or _ByMountPoint(loop)
         self._lanes: Dict[str, _Lane] = {}
+        self._fresh: Set[_Lane] = set()  # have got work just now
         self._closed = False
 
     def submit(
@@ -105,13 +106,19 @@ class Lanes:
             result = work()
             return lambda: done(result)
 
-        lane = self._lanes.setdefault(self.lane_of(path), _Lane())
+        name = self.lane_of(path)
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = _Lane()
         job = _Job(os.path.dirname(path), run, failed)
         if lane.hung[job.directory] >= MAX_HUNG_IN_DIRECTORY:
             lane.set_aside.append(job)
         else:
             lane.waiting.append(job)
-        self._employ(lane)
+        if not self._fresh:
+            # At the loop's next turn: a thread that began at once would contend with us for what else comes now.
+            self._loop.call_soon(self._employ_fresh)
+        self._fresh.add(lane)
 
     def hangs(self, path: str) -> bool:
         """Whether something hangs in the lane of ``path``."""
@@ -127,6 +134,11 @@ class Lanes:
             for thread in lane.threads:
                 if thread.timer is not None:
                     thread.timer.cancel()
+
+    def _employ_fresh(self) -> None:
+        fresh, self._fresh = self._fresh, set()
+        for lane in fresh:
+            self._employ(lane)
 
     def _employ(self, lane: _Lane) -> None:
         """See that a thread works if there is work, and if not too many hang."""
@@ -227,6 +239,7 @@ class _ByMountPoint:
         self._loop = loop
         self._points = mount_points()
         self._read_at = loop.time()
+        self._known: Dict[str, str] = {}  # by directory
 
     def __call__(self, path: str) -> str:
         if not path.startswith("/"):
@@ -234,7 +247,12 @@ class _ByMountPoint:
         if self._loop.time() - self._read_at >= MOUNTS_SECONDS:
             self._points = mount_points()
             self._read_at = self._loop.time()
-        return mount_of(path, self._points)
+            self._known.clear()
+        directory = path.rpartition("/")[0]
+        mount = self._known.get(directory)
+        if mount is None:
+            mount = self._known[directory] = mount_of(directory, self._points)
+        return mount
 
 
 def _call(function: Callable[[BaseException], None], mistake: BaseException) -> Callable[[], None]:

@@ -133,9 +133,10 @@ class LogFiles:
     def _tell_waiting(self, log: ConsoleLog) -> None:
         for awaited in self._awaited:
             awaited.logs.discard(log)
-            if not awaited.logs and not awaited.done.done():
-                awaited.done.set_result(None)
-        self._awaited = [awaited for awaited in self._awaited if not awaited.done.done()]
+            if not awaited.logs:
+                if not awaited.done.done():  # whoever waited has been cancelled
+                    awaited.done.set_result(None)
+                self._awaited = [other for other in self._awaited if other is not awaited]
 
 
 class _Awaited:

@@ -24,11 +24,11 @@ _FIRST_LINE = re.compile(rb"\r\n<ConMan> Console \[.*\] log opened at (\d{4}-\d\
 class Opened:
     """What came of opening a log: ``fd`` is -1 and ``complaint`` says why, or ``complaint`` is ``None``.
 
-    ``readable`` means that it is a file and can be read back. ``begun`` is when the file was begun, in seconds since
-    the epoch, if that was asked for.
+    ``readable`` means that it is a file and can be read back; ``length`` is its length in bytes, ``begun`` when it was
+    begun, in seconds since the epoch, if that was asked for.
     """
 
-    __slots__ = ("path", "fd", "complaint", "readable", "file_id", "begun")
+    __slots__ = ("path", "fd", "complaint", "readable", "file_id", "length", "begun")
 
     def __init__(
         self,
@@ -37,6 +37,7 @@ class Opened:
         complaint: Optional[str],
         readable: bool = False,
         file_id: Optional[FileId] = None,
+        length: int = 0,
         begun: Optional[float] = None,
     ) -> None:
         self.path = path
@@ -44,6 +45,7 @@ class Opened:
         self.complaint = complaint
         self.readable = readable
         self.file_id = file_id
+        self.length = length
         self.begun = begun
 
 
@@ -59,7 +61,7 @@ def open_log_file(path: str, options: LogOptions, *, truncate: bool = False, dat
         return Opened(path, -1, f'Unable to open logfile "{path}": {error.strerror}')
     found = os.fstat(fd)
     begun = _begun(fd, found) if dated and readable else None
-    return Opened(path, fd, None, readable, (found.st_dev, found.st_ino), begun)
+    return Opened(path, fd, None, readable, (found.st_dev, found.st_ino), found.st_size, begun)
 
 
 def _open(path: str, options: LogOptions, truncate: bool) -> Tuple[int, bool]:

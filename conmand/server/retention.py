@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 from functools import partial
-from typing import AbstractSet, Callable, Dict, FrozenSet, List, Optional, Protocol, Set, Tuple
+from typing import Callable, Dict, FrozenSet, List, Optional, Protocol, Set, Tuple
 
 from conmand.config.settings import RotationSettings
 from conmand.errors import reason
@@ -87,7 +87,7 @@ class Retention:
     def tidy(self, base: str) -> None:
         """See to the rotated files of the log ``base``: also to what a daemon that was killed has left."""
         keep = self.settings.keep
-        self._run(self._lanes, base, partial(self._tidy, base, keep, self._busy()), partial(self._tidied, base))
+        self._run(self._lanes, base, partial(self._tidy, base, keep), partial(self._tidied, base))
 
     @property
     def total_bytes(self) -> int:
@@ -118,14 +118,14 @@ class Retention:
 
     # Counting.
 
-    def _tidy(self, base: str, keep: int, busy: AbstractSet[FileId]) -> Tuple[List[RotatedFile], bool]:
+    def _tidy(self, base: str, keep: int) -> Tuple[List[RotatedFile], bool]:
         """Runs in a thread."""
         with self._guard:
             if base in self._moving or base in self._compressing:
                 return [], False  # whoever does that calls again
             self._compressing.add(base)
         try:
-            return rotated_files.tidy(rotated_files.real_file(base)[0], keep, busy), True
+            return rotated_files.tidy(rotated_files.real_file(base)[0], keep, self._busy), True
         finally:
             with self._guard:
                 self._compressing.discard(base)

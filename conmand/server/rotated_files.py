@@ -96,10 +96,10 @@ def like(fd: int, model: os.stat_result) -> None:
         os.fchmod(fd, stat.S_IMODE(model.st_mode))
 
 
-def tidy(base: str, keep: int, busy: AbstractSet[FileId]) -> List[RotatedFile]:
+def tidy(base: str, keep: int, busy: Callable[[], AbstractSet[FileId]]) -> List[RotatedFile]:
     """Remove what exceeds ``keep``, what an interrupted compression left, and each file that has been compressed.
 
-    Returns the rest. Files in ``busy``, which somebody still writes, are left alone.
+    Returns the rest. Files that are ``busy``, which somebody still writes, are left alone; it is asked only if need be.
     """
     for number, files in enumerate(_by_number(base), 1):
         for ending in SUFFIXES.values():
@@ -109,7 +109,7 @@ def tidy(base: str, keep: int, busy: AbstractSet[FileId]) -> List[RotatedFile]:
         for ending, file in files.items():
             # A compressed file gets its name when it is complete; its time is that of what it was made from.
             done = ending == "" and any(other.changed == file.changed for other in files.values() if other is not plain)
-            if (number > keep or done) and file.file_id not in busy:
+            if (number > keep or done) and file.file_id not in busy():
                 os.unlink(encode(file.path))
     return rotated_files(base)
 

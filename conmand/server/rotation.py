@@ -145,6 +145,7 @@ class Rotation:
     async def look(self, now: float, units: FrozenSet[str] = frozenset()) -> None:
         """Look at every log once. ``units`` of local time have changed since the last look."""
         due: List[_Entry] = []
+        new: List[_Entry] = []
         for count, entry in enumerate(list(self._entries.values()), 1):
             if entry.log.is_stopped:
                 self._entries.pop(entry.log, None)
@@ -153,13 +154,15 @@ class Rotation:
                 if self._is_due(entry, now) and entry.not_before <= self._loop.time():
                     due.append(entry)
                 elif entry.log.path != entry.tidied and entry.log.is_open:
-                    self._look_back(entry)
+                    new.append(entry)
             if self._settings.roll_over and (entry.is_late or not units.isdisjoint(entry.units)):
                 self._follow_name(entry)
             if count % BATCH == 0:
                 await asyncio.sleep(0)
         if due:
             self._rotate_all(due)
+        if new:
+            await self._look_back(new)
 
     def _is_due(self, entry: _Entry, now: float) -> bool:
         log, settings = entry.log, self._settings
@@ -174,11 +177,15 @@ class Rotation:
         size = log.file_bytes
         return size is not None and size >= settings.size_bytes and log.has_grown
 
-    def _look_back(self, entry: _Entry) -> None:
+    async def _look_back(self, new: List[_Entry]) -> None:
         """Once for each file: what earlier daemons have left of it."""
-        entry.tidied = entry.log.path
-        if self._clash(entry.log.path, self._names()) is None:
-            self.retention.tidy(entry.log.path)
+        names = self._names()
+        for count, entry in enumerate(new, 1):
+            entry.tidied = entry.log.path
+            if self._clash(entry.log.path, names) is None:
+                self.retention.tidy(entry.log.path)
+            if count % BATCH == 0:
+                await asyncio.sleep(0)
 
     # Rotating.
 

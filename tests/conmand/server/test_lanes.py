@@ -158,6 +158,7 @@ def test_without_threads_work_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", refuse)
             work.submit("/a/d/1")
+            await work.until(lambda: bool(work.failed))
         assert work.failed == {"/a/d/1": "[Errno 11] Resource temporarily unavailable"}
         work.submit("/a/d/2")
         await work.until(lambda: work.done == ["/a/d/2"])

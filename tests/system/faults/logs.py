@@ -54,12 +54,16 @@ def said(log: bytes) -> bytes:
 
 
 def rotated(directory: Path, name: str = "c.log") -> List[bytes]:
-    """The log and its rotated files, the oldest first, unpacked."""
+    """The log and its rotated files, the oldest first, unpacked.
+
+    A daemon that ended in the middle may have left an unfinished file, and one that is there compressed and not.
+    """
 
     def number(path: Path) -> int:
         return int(path.name[len(name) + 1 :].partition(".")[0])
 
-    old = sorted(directory.glob(f"{name}.*"), key=number, reverse=True)
+    by_number = {number(path): path for path in sorted(directory.glob(f"{name}.*")) if path.suffix != ".unfinished"}
+    old = [by_number[number] for number in sorted(by_number, reverse=True)]
     return [*map(_content, old), (directory / name).read_bytes()]
 
 
