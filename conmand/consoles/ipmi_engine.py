@@ -22,10 +22,12 @@ from conmand.consoles.libipmiconsole import Context, Library, LibraryError, Stat
 CONNECT_SECONDS = 300.0
 """The library gives up after a minute by itself; this is for the day it does not. Source: ConMan 0.3.1."""
 
-MAX_OPENING = 256
+MAX_OPENING = 32
 TURN_SECONDS = 0.5
 """So many sessions may be in their opening exchange (about 20 packets) together, but one that takes longer than this
-stands in nobody's way: with half of the BMCs dead, the others come up all the same."""
+stands in nobody's way: with half of the BMCs dead, the others come up all the same. The library repeats a packet after
+half a second, which some BMCs answer with an error that costs the session a minute: if all began at once, those that
+are slow because of all the others would be such."""
 
 STOP_SECONDS = 5.0
 """For the BMCs to confirm the end of their sessions; a session not closed ends at the BMC after a minute or so."""
