@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import math
 import os
 import random
 import stat
@@ -23,6 +24,10 @@ from conmand.errors import FatalError, reason
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock of 64-bit Linux: type, whence, start, length, pid
 
 RACE_ATTEMPTS = 3
+
+SETTLED_SECONDS = 0.3
+"""A file that was written within this time may be half of what it will be: "cp", or a script that prints it."""
+MAX_WRITING_SECONDS = 10.0
 
 
 def open_configuration(path: str, *, shown: Optional[str] = None) -> int:
@@ -79,11 +84,27 @@ class LockedFile:
             return self._follow()
 
     def read(self) -> bytes:
-        """The content of the file that is at the path by now, which is locked then. Raises ``FatalError``."""
-        with self._turn:
-            self._follow()
+        """The content of the file that is at the path by now, which is locked then. Raises ``FatalError``.
+
+        Waits until it is left alone: half a file is a right one where it is cut at a line's end, and would end the
+        consoles of the other half.
+        """
+        for _attempt in range(math.ceil(MAX_WRITING_SECONDS / SETTLED_SECONDS)):
+            with self._turn:
+                self._follow()
+                content = self._content()
+                age = time.time() - os.fstat(self._fd).st_mtime  # negative where a file server's clock is ahead
+            if not 0 <= age < SETTLED_SECONDS:
+                return content
+            time.sleep(SETTLED_SECONDS - age)
+        raise FatalError(f'Unable to read "{self._name}": it is being written')
+
+    def _content(self) -> bytes:
+        try:
             os.lseek(self._fd, 0, os.SEEK_SET)
-            return read_configuration(self._fd, self._name)
+        except OSError as error:
+            raise FatalError(f'Unable to read "{self._name}" again: {reason(error)}') from error
+        return read_configuration(self._fd, self._name)
 
     def close(self) -> None:
         with self._turn:
@@ -107,6 +128,8 @@ class LockedFile:
                 return lock_configuration(self._fd, self._name)
             if stat.S_ISDIR(found.st_mode):
                 raise FatalError(f'Unable to read "{self._name}": {os.strerror(errno.EISDIR)}')
+            if not stat.S_ISREG(found.st_mode):
+                raise FatalError(f'Unable to read "{self._name}": it is no file')
             warning = lock_configuration(fd, self._name)
         except BaseException:
             if fd >= 0:

@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, List
@@ -105,7 +106,7 @@ def test_two_that_see_each_other_both_let_go_and_one_gets_it(config: Path, monke
 
         with monkeypatch.context() as patch:
             patch.setattr(fcntl, "lockf", late)
-            patch.setattr(configlock.time, "sleep", wait)
+            patch.setattr(time, "sleep", wait)
             assert lock_configuration(fd, str(config)) is None
     assert len(waits) == 1
 
@@ -244,6 +245,51 @@ def test_a_file_that_cannot_take_its_place_leaves_the_old_one_locked(
                 file.follow()
             assert owner_as_others_see_it(kept) == os.getpid()
         assert file.read() == b"another's\n"
+
+
+def test_a_file_that_is_being_written_is_read_when_it_is_left_alone(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_the_rest(seconds: float) -> None:
+        assert 0 < seconds <= configlock.SETTLED_SECONDS
+        subprocess.run(["tee", "-a", str(config)], input=b"second half\n", stdout=subprocess.DEVNULL, check=True)
+        os.utime(config, (0, 0))
+
+    with locked_file(config) as file:
+        monkeypatch.setattr(time, "sleep", write_the_rest)
+        subprocess.run(["tee", str(config)], input=b"half\n", stdout=subprocess.DEVNULL, check=True)
+        ahead = time.time() + 3600  # on a file server, say, which must not be waited for
+        assert file.read() == b"half\nsecond half\n"
+        os.utime(config, (ahead, ahead))
+        monkeypatch.setattr(time, "sleep", None)
+        assert file.read() == b"half\nsecond half\n"
+
+
+def test_a_file_that_is_written_without_end_is_refused(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with locked_file(config) as file:
+        os.utime(config)
+        monkeypatch.setattr(time, "sleep", lambda seconds: os.utime(config))
+        with pytest.raises(FatalError, match='^Unable to read "conman.conf": it is being written$'):
+            file.read()
+
+
+def test_a_pipe_in_its_place_is_not_read(config: Path) -> None:
+    with locked_file(config) as file:
+        config.unlink()
+        os.mkfifo(config)
+        with pytest.raises(FatalError, match='^Unable to read "conman.conf": it is no file$'):
+            file.read()
+
+
+def test_a_pipe_cannot_be_read_again() -> None:
+    readable, writable = os.pipe()
+    os.close(writable)
+    file = LockedFile(readable, f"/proc/self/fd/{readable}", "/")
+    try:
+        with pytest.raises(FatalError, match='^Unable to read "/proc/self/fd/[0-9]+" again: Illegal seek$'):
+            file.read()
+    finally:
+        file.close()
 
 
 def test_the_old_file_put_back_between_two_looks_is_locked_again(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
