@@ -117,7 +117,7 @@ def test_a_console_that_is_unchanged_loses_not_a_byte_over_twenty_reloads(site: 
     sender.start()
     for number in range(20):
         others = [
-            consoles("other") + f'console name="new{number}" dev="test:"\n',
+            consoles("other") + f'console name="new{number}" dev="test:" testopts="b:1"\n',
             f'console name="other" dev="/bin/cat" log="{number}.log"\n',
             'console name="other" dev="test:" logopts="timestamp" testopts="b:1"\n',
             f"server timestamp={number + 1}h\n",
@@ -565,9 +565,9 @@ def test_fifty_signals_in_a_row_end_in_the_last_configuration(site: Changing) ->
 
 def test_a_reload_while_consoles_are_being_started_is_done_after_that(site: Changing) -> None:
     many = [f"n{number:04}" for number in range(2000)]
-    quiet = "".join(f'console name="{name}" dev="test:" testopts="b:0"\n' for name in many)
+    quiet = "".join(f'console name="{name}" dev="test:" testopts="b:0,m:60000"\n' for name in many)
     site.begin(GLOBAL + quiet)
-    half = "".join(line + "\n" for line in quiet.splitlines()[::2]) + 'console name="new" dev="test:"\n'
+    half = "".join(line + "\n" for line in quiet.splitlines()[::2]) + 'console name="new" dev="test:" testopts="b:0"\n'
     lines = site.reload(GLOBAL + half)
     assert len(lines) == 1001 and lines[0] == "Added console [new]"
     assert site.names.count(b"CONSOLE=") == 1001
@@ -587,7 +587,7 @@ def test_a_reload_while_the_daemon_stops_is_too_late(site: Changing) -> None:
 
 
 def test_a_stop_while_the_daemon_reloads_ends_it_in_order(site: Changing) -> None:
-    many = "".join(f'console name="n{number}" dev="test:" testopts="b:0"\n' for number in range(2000))
+    many = "".join(f'console name="n{number}" dev="test:" testopts="b:0,m:60000"\n' for number in range(2000))
     site.begin(GLOBAL + consoles("c"))
     site.edit(GLOBAL + many)
     site.daemon.signal(signal.SIGHUP)
@@ -597,7 +597,8 @@ def test_a_stop_while_the_daemon_reloads_ends_it_in_order(site: Changing) -> Non
 
 def test_keys_are_echoed_while_thousands_of_consoles_are_read_again(site: Changing) -> None:
     (peer,) = site.nodes("c")
-    many = [f'console name="n{number}" dev="test:" testopts="b:0" log="n{number}.log"\n' for number in range(9000)]
+    line = 'console name="n{0}" dev="test:" testopts="b:0,m:60000" log="n{0}.log"\n'
+    many = [line.format(number) for number in range(9000)]
     site.begin('server nofile=-1 logdir="DIR"\n' + consoles("c") + "".join(many))
     site.up("c", peer)
     client = site.connect("c")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, List, Optional
@@ -27,7 +28,7 @@ class Case:
     def __init__(self, path: Path, text: bytes) -> None:
         self.path = path
         self.settings_path: Optional[Path] = None
-        path.write_bytes(text)
+        self.write(text)
         fd = open_configuration(str(path))
         lock_configuration(fd, str(path))
         self.source = Source(
@@ -40,14 +41,18 @@ class Case:
     def load_settings(self) -> DaemonSettings:
         return DaemonSettings() if self.settings_path is None else settings_file.load(str(self.settings_path))
 
-    def read(self, text: bytes) -> Found:
+    def write(self, text: bytes) -> None:
         self.path.write_bytes(text)
+        os.utime(self.path, (0, 0))  # it has been left alone for long
+
+    def read(self, text: bytes) -> Found:
+        self.write(text)
         return self.source.read()
 
     def refused(self, text: Optional[bytes] = None) -> List[str]:
         """Why, without the last line."""
         if text is not None:
-            self.path.write_bytes(text)
+            self.write(text)
         before = self.source.configuration
         with pytest.raises(Refused) as refusal:
             self.source.read()

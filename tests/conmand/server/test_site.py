@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from contextlib import asynccontextmanager
@@ -31,7 +32,7 @@ from conmand.server.console_log import ConsoleLog
 from conmand.server.hub import SharedConsole
 from conmand.server.site import Site, SiteOptions
 from tests.fakes.loops import ManualLoop, run, settle
-from tests.fakes.sinks import RecordingLog
+from tests.fakes.sinks import RecordingLog, open_descriptors
 
 SILENT = TestDevice(TestOptions(burst_bytes=0))
 SERVER, SETTINGS = ServerSettings(), DaemonSettings()
@@ -337,5 +338,28 @@ def test_reset_command_and_timestamps_come_go_and_change(tmp_path: Path) -> None
             await case.apply(one)
             assert case.site._stamping is None
             await settle()
+
+    run(test)
+
+
+def test_changes_without_end_leave_nothing_behind(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        kept = console("kept", tmp_path / "kept")
+        async with started(loop, kept) as case:
+            seen = set()
+            for number in range(20):
+                device: Device = SILENT if number % 2 else UnixDevice(f"/no/such/{number}")
+                await case.apply(
+                    kept,
+                    *(console(f"n{one}", tmp_path / f"{number}.{one}", device) for one in range(5)),
+                    console(f"new{number}", tmp_path / "new", device),
+                )
+                await case.opened()
+                if number >= 2:
+                    gc.collect()
+                    kinds = [type(one) for one in gc.get_objects()]
+                    seen.add((kinds.count(SharedConsole), kinds.count(ConsoleLog), open_descriptors()))
+            # "kept" is not among them: what is there after the start is none of the collector's business any more.
+            assert len(seen) == 1 and next(iter(seen))[:2] == (6, 6)
 
     run(test)
