@@ -123,6 +123,11 @@ class Site:
         self._own(look_for_deleted(self.logs, self._log_files))
         self._rotation.start()
 
+    async def opened(self, seconds: float) -> None:
+        """Wait until every console and its log have been tried, for so long at most."""
+        if self._opening is not None:
+            await asyncio.wait([self._opening], timeout=seconds)
+
     async def reopen_logs(self) -> None:
         """Close and open every log, its name expanded anew."""
         await self._log_files.reopen(self.logs)

@@ -171,6 +171,7 @@ def life(kind: str, directory: Path) -> Dict[str, Any]:
         pid = daemon.pid
         seen: Dict[str, Any] = {"start": daemon.start}
         read_with(directory / "logs" / "p.log", b"here")
+        read_with(directory / "logs" / "c.log", b"log opened")
         seen["pid file"] = (directory / "run" / "conmand.pid").read_text() == f"{pid}\n"
         seen["modes"] = [
             stat.filemode((directory / name).stat().st_mode)

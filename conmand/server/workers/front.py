@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from typing import Any, Callable, Coroutine, Dict, List, Sequence, Set
@@ -62,13 +64,12 @@ class Front:
     ) -> None:
         by_name = {settings.name: settings for settings in consoles}
         assigned = plan.assign(list(by_name), workers, together=lambda name: _log_file(by_name[name], options.pid))
-        for_each = share_of_limits(options, workers)
         for number, names in enumerate(plan.shares(assigned, workers), 1):
             worker = WorkerProcess(
                 number,
                 server,
                 [by_name[name] for name in names],
-                for_each,
+                share_of_limits(options, len(names), len(by_name)),
                 owner=self,
                 children=self.children,
                 daemon_log=self._log,
@@ -101,13 +102,20 @@ class Front:
         """Let every worker take its part of the changes. New consoles go where the fewest are; no other one moves."""
         self._options = replace(self._options, settings=settings)
         owners = self._owners_after(changes)
-        options = share_of_limits(self._options, len(self._workers))
         for name in changes.removed:
             del self._worker_of[name]
         self._worker_of.update((one.name, owners[one.name]) for one in changes.added)
         self.sessions.can_reset = server.resetcmd is not None
+        numbers = Counter(self._worker_of.values())
         await asyncio.gather(
-            *(worker.apply(server, changes.only(partial(_is, worker, owners)), options) for worker in self._workers)
+            *(
+                worker.apply(
+                    server,
+                    changes.only(partial(_is, worker, owners)),
+                    share_of_limits(self._options, numbers[worker], len(self._worker_of)),
+                )
+                for worker in self._workers
+            )
         )
 
     def _owners_after(self, changes: ConsoleChanges) -> Dict[str, WorkerProcess]:
@@ -216,14 +224,15 @@ class Front:
             self._report_bug({"message": "a task failed", "exception": task.exception()})
 
 
-def share_of_limits(options: SiteOptions, workers: int) -> SiteOptions:
-    """What is meant for all of the daemon, divided."""
+def share_of_limits(options: SiteOptions, consoles: int, of: int) -> SiteOptions:
+    """What is meant for all of the daemon, for a worker with ``consoles`` of them."""
     scripts, rotation = options.settings.scripts, options.settings.rotation
+    part = consoles / of if of else 1.0
     quota = rotation.quota_bytes
     settings = replace(
         options.settings,
-        scripts=replace(scripts, logins_at_once=max(scripts.logins_at_once // workers, 1)),
-        rotation=replace(rotation, quota_bytes=None if quota is None else quota // workers),
+        scripts=replace(scripts, logins_at_once=max(math.ceil(scripts.logins_at_once * part), 1)),
+        rotation=replace(rotation, quota_bytes=None if quota is None else math.ceil(quota * part)),
     )
     return replace(options, settings=settings)
 

@@ -22,6 +22,9 @@ from conmand.server.workers import messages as m
 from conmand.server.workers.channel import NO_DESCRIPTOR, Channel
 from conmand.server.workers.standin import StandIn
 
+OPENING_SECONDS = 1.0
+"""For logs and devices, before clients are let in; thousands of consoles take longer, and are open all but a few."""
+
 LAST_WORDS_SECONDS = 2.0
 """For the front to take what was said before the end."""
 
@@ -100,8 +103,13 @@ class Worker:
     def _setup(self, message: m.Setup) -> None:
         self._site = Site(message.server, message.consoles, message.options, self._log, self._loop, self._report_bug)
         self._site.resets.changed = self._resets_changed
-        self._channel.send(m.Ready())
         self._site.start()
+        self._own(self._become_ready())
+
+    async def _become_ready(self) -> None:
+        """Clients come when the consoles are open, if that does not take long, as if we had been there first."""
+        await self._site.opened(OPENING_SECONDS)
+        self._channel.send(m.Ready())
 
     def _resets_changed(self) -> None:
         self._channel.send(m.Resets(tuple(self._site.resets.pids())))
