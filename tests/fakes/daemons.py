@@ -115,6 +115,15 @@ class Daemon:
         return self._process.pid
 
     @property
+    def owner_pid(self) -> int:
+        """Of the process that owns the console, where there is only one: the daemon, or its only worker."""
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            for child in map(int, (task / "children").read_text().split()):
+                if b"workers" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    return child
+        return self.pid
+
+    @property
     def lines(self) -> List[str]:
         """What it has logged so far."""
         with self._changed:

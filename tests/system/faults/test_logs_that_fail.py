@@ -93,7 +93,7 @@ def test_a_limit_that_is_reached_is_like_a_quota(tmp_path: Path) -> None:
         reader = site.session(b"MONITOR CONSOLE='c'\n")
         log = site.path("logs/c.log")
         lines = say(site, peer, reader, 0, 100)
-        pid = site.daemon.pid
+        pid = site.daemon.owner_pid
         unlimited = resource.prlimit(pid, resource.RLIMIT_FSIZE, (20_033, resource.RLIM_INFINITY))
         lines += say(site, peer, reader, 100, 5000)
         site.daemon.wait_for("Unable to write to [", "c.log]: File too large")
@@ -182,7 +182,7 @@ def test_accounts_hold_for_logs_that_are_not_what_the_device_said(options: str, 
         peer = node(site, LOGGED + f'global logopts="{options}"\n', constants=FAST)
         reader = site.session(b"MONITOR CONSOLE='c'\n")
         block = b"".join(bytes([byte]) + b"\r\n" for byte in range(0x80, 0x100)) * 4
-        pid, sent = site.daemon.pid, 0
+        pid, sent = site.daemon.owner_pid, 0
         unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
         for number in range(60):
             if number % 20 == 5:
