@@ -7,6 +7,11 @@ WORKERS ?= 4
 # In CI a failure is tried once more, and both are reported: a test that needs it is a defect to be mended.
 PYTEST_ARGS ?= $(if $(CI),--reruns 1 -rR)
 
+# What a daemon must do with workers as well as without: these tests run twice.
+WITH_WORKERS = $(addprefix tests/system/,client faults ipmi exec/test_in_daemon.py test_behaviour.py \
+	test_client_terminal.py test_command_line.py test_devices.py test_logs.py test_queries.py test_reload.py \
+	test_robustness.py test_sessions.py)
+
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 ORIGINAL = $(PEERS)/conman-0.3.1
@@ -28,6 +33,8 @@ run: $(READY)
 
 test: packages $(READY) original
 	CONMAN_ORIGINAL=$(abspath $(ORIGINAL)) $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	CONMAN_ORIGINAL=$(abspath $(ORIGINAL)) CONMAN_TEST_WORKERS=4 \
+		$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) $(WITH_WORKERS)
 
 check: lint types test
 
@@ -39,6 +46,7 @@ types: $(READY)
 
 bench: packages $(READY) original
 	CONMAN_ORIGINAL=$(abspath $(ORIGINAL)) $(BIN)/python -m bench
+	CONMAN_ORIGINAL=$(abspath $(ORIGINAL)) $(BIN)/python -m bench.scale
 	CONMAN_ORIGINAL=$(abspath $(ORIGINAL)) $(BIN)/python -m bench.exec_scripts
 	CONMAN_ORIGINAL=$(abspath $(ORIGINAL)) $(BIN)/python -m bench.exec_consoles
 	CONMAN_ORIGINAL=$(abspath $(ORIGINAL)) $(BIN)/python -m bench.ipmi
