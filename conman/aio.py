@@ -88,6 +88,7 @@ class AsyncConsole(Session):
         await self._write(self._reset_bytes())
 
     async def _write(self, data: bytes) -> None:
+        self._require_open()
         try:
             self._writer.write(data)
             await self._writer.drain()

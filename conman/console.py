@@ -111,6 +111,11 @@ class Session:
             raise ConmanError(f"cannot reset [{self.name}]: the server has no resetcmd")
         return escapes.encode_command(Command.RESET)
 
+    def _require_open(self) -> None:
+        """What is typed behind the end would be taken by the network, and by nobody else."""
+        if self._expecter.ended:
+            raise LostError(f"cannot type at [{self.name}]: the session is over")
+
     def _lost(self, error: OSError) -> LostError:
         return LostError(f"cannot type at [{self.name}]: {error.strerror or error}; the session is over")
 
@@ -171,6 +176,7 @@ class Console(Session):
         self._write(escapes.encode_command(command))
 
     def _write(self, data: bytes) -> None:
+        self._require_open()
         try:
             self._sock.sendall(data)
         except OSError as error:

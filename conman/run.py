@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import stat
 import sys
@@ -14,7 +15,7 @@ from typing import List, Optional, Sequence, Tuple
 from conman.address import Address, from_environment
 from conman.console import Console, query
 from conman.dialogues import CommandResult
-from conman.errors import ConmanError, ConnectError, RefusedError
+from conman.errors import ConmanError, ConnectError, LostError, RefusedError
 from conman.lines import prefixed
 from conman.options import read_patterns
 from conman.parallel import DEFAULT_LIMIT, Outcome, run_on
@@ -58,7 +59,8 @@ class Job:
             return console.run(self.command, self.seconds)
         finally:
             if login is not None and login.fresh:
-                console.sendline("exit")  # no root shell is to be left to whoever attaches next
+                with contextlib.suppress(LostError):  # why it is over is known better by what is raised already
+                    console.sendline("exit")  # no root shell is to be left to whoever attaches next
 
 
 def main(program: str, arguments: Sequence[str]) -> int:
