@@ -161,6 +161,16 @@ def test_a_configuration_can_be_checked(tmp_path: Path, capsys: pytest.CaptureFi
     assert run("--check", str(bad)) != 0
 
 
+def test_workers_are_a_number_or_auto(calls: Calls, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, expected in (((), None), (("--workers", "4"), 4), (("--workers=auto",), "auto")):
+        run(*words)
+        assert calls[-1][1].workers == expected
+    assert run("--workers", "0") == 1
+    assert capsys.readouterr().err == (
+        'ERROR:     CMDLINE: --workers: "0" is neither "auto" nor a number from 1 to 1024\n'
+    )
+
+
 @given(st.lists(st.text(alphabet="cFhkLp:P qrvVzx-1", max_size=5), max_size=5))
 def test_any_command_line_is_understood_or_refused(arguments: List[str]) -> None:
     try:
@@ -170,7 +180,7 @@ def test_any_command_line_is_understood_or_refused(arguments: List[str]) -> None
         with pytest.raises(getopt.GetoptError):
             getopt.gnu_getopt(arguments, cli._SHORT_OPTIONS, cli._LONG_OPTIONS)
     else:
-        assert all(name in "cFhkLpPqrvVz" or name in ("--check", "--settings") for name, _value in parsed)
+        assert all(name in "cFhkLpPqrvVz" or name in ("--check", "--settings", "--workers") for name, _value in parsed)
 
 
 def test_the_module_can_be_run(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import signal
 from collections import Counter
 from dataclasses import replace
@@ -27,7 +26,7 @@ STOP_SECONDS = 60.0
 """For all workers to end. A site needs seconds if its programs do not go by themselves; one that hangs misses pings."""
 
 ORPHAN_ROUNDS = 8
-"""What an orphan has started becomes ours when it ends, and so on; nobody nests programs deeper."""
+"""What an orphan has started in a session of its own becomes ours when it ends, and so on; nobody nests deeper."""
 
 
 class Front:
@@ -179,14 +178,8 @@ class Front:
         left = list(pids)
         for number in (signal.SIGTERM, signal.SIGKILL):
             for pid in left:
-                self._kill(pid, number)
+                self.children.kill(pid, number)
             left = await self.children.wait_all(left, CHILDREN_SECONDS)
-
-    def _kill(self, pid: int, number: int) -> None:
-        if orphans.is_leader(pid):
-            self.children.kill(pid, number)
-        elif self.children.is_running(pid):
-            os.kill(pid, number)
 
     # Stop.
 

@@ -32,13 +32,16 @@ def children() -> Set[int]:
 
 
 def orphans(known: List[int]) -> List[int]:
-    """Our children that are not ``known``, i.e. that we have not started."""
-    return sorted(children() - set(known))
+    """Programs that a worker has started and left: our children that are not ``known``, and lead a session.
+
+    What a program has put into the background comes to us too, but does not lead one. That is as little our business as
+    it would be that of init: a reset command may have left it on purpose.
+    """
+    return sorted(pid for pid in children() - set(known) if _leads_session(pid))
 
 
-def is_leader(pid: int) -> bool:
-    """Whether ``pid`` leads its process group, which is then what it started."""
+def _leads_session(pid: int) -> bool:
     try:
-        return os.getpgid(pid) == pid
+        return os.getsid(pid) == pid
     except ProcessLookupError:
         return False

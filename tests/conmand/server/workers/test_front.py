@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from conmand.config.changes import ConsoleChanges, console_changes
 from conmand.config.model import ConsoleSettings, Device, ServerSettings, TestDevice, UnixDevice
-from conmand.config.settings import DaemonSettings, ScriptSettings
+from conmand.config.settings import DaemonSettings, RotationSettings, ScriptSettings
 from conmand.server.site import SiteOptions
 from conmand.server.workers import front as front_module
 from conmand.server.workers import messages as m
 from conmand.server.workers import orphans
-from conmand.server.workers.front import Front
+from conmand.server.workers.front import Front, share_of_limits
 from conmand.server.workers.process import WorkerProcess
 from tests.fakes.loops import ManualLoop, run
 from tests.fakes.sinks import RecordingLog
@@ -144,3 +144,25 @@ def test_all_logs_are_reopened() -> None:
         assert all(worker.questions == [m.Reopen()] for worker in front._workers)  # type: ignore[attr-defined]
 
     with_front(2, [console("a"), console("b")], test)
+
+
+def test_limits_of_the_daemon_are_divided_by_consoles() -> None:
+    whole = DaemonSettings(
+        scripts=ScriptSettings(logins_at_once=50), rotation=RotationSettings(size_bytes=1024, quota_bytes=1001)
+    )
+    options = SiteOptions(foreground=True, truncate_logs=False, settings=whole)
+    parts = [share_of_limits(options, consoles, 10).settings for consoles in (7, 2, 1, 0)]
+    assert [part.scripts.logins_at_once for part in parts] == [35, 10, 5, 1]
+    assert [part.rotation.quota_bytes for part in parts] == [701, 201, 101, 0]
+    assert share_of_limits(options, 10, 10) == options
+    assert share_of_limits(options, 0, 0) == options
+
+
+def test_consoles_are_listed_in_the_order_of_definition_and_by_worker() -> None:
+    consoles = [console(name) for name in ("z", "a", "m")]
+
+    async def test(front: Front) -> None:
+        assert front.names == ["z", "a", "m"]
+        assert [[one.name for one in share] for share in front.shares] == [["z", "m"], ["a"]]
+
+    with_front(2, consoles, test)
