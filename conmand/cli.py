@@ -33,7 +33,7 @@ Usage: %s [OPTIONS]
   -p PORT   Specify port number. [{DEFAULT_PORT}]
   -P FILE   Specify PID file.
   -q        Query daemon's pid.
-  -r        Re-open log files.
+  -r        Re-open log files, and reload the configuration.
   -v        Be verbose.
   -V        Display version information.
   -z        Zero log files.

@@ -65,6 +65,7 @@ KIB, MIB = 1024, 1024 * 1024
         ("server.client.HOLD_SECONDS", 2, "does not come so far within 2 s is slow"),
         ("server.client.MAX_UNSENT_BYTES", 256 * KIB, "may fall 256 KiB behind"),
         ("server.reset.LIMIT_SECONDS", 60, "ended after 60 s"),
+        ("server.control.ANSWER_SECONDS", 120, "waits for the outcome, at most 120 s"),
         # Logs.
         ("server.poller.BATCH_SECONDS", 0.05, "may be logged up to 50 ms late"),
         ("server.console_log.RETRY_SECONDS", (1, 60), "is retried after 1 s, 2 s, ... 60 s. Meanwhile"),
