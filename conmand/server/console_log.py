@@ -322,8 +322,7 @@ class ConsoleLog:
     def opened(self, result: Opened) -> None:
         """Take over what ``open_file`` found: continue in the new file, or complain once and try again later."""
         if self._closed:
-            if result.fd >= 0:
-                os.close(result.fd)
+            result.discard()
             return
         self.close_file()
         self.path = result.path

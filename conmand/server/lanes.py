@@ -16,7 +16,7 @@ import errno
 import os
 import threading
 from collections import Counter, deque
-from typing import Callable, Deque, Dict, List, Optional, Set, TypeVar
+from typing import Any, Callable, Deque, Dict, List, Optional, Set, TypeVar
 
 from conmand.server.mounts import mount_of, mount_points
 
@@ -40,17 +40,21 @@ class NoThread(OSError):
 
 
 class _Job:
-    __slots__ = ("directory", "work", "failed")
+    __slots__ = ("directory", "work", "done", "failed", "unwanted")
 
     def __init__(
         self,
         directory: str,
-        work: Callable[[], Callable[[], None]],
+        work: Callable[[], Any],
+        done: Callable[[Any], None],
         failed: Callable[[BaseException], None],
+        unwanted: Optional[Callable[[Any], None]],
     ) -> None:
         self.directory = directory
         self.work = work
+        self.done = done
         self.failed = failed
+        self.unwanted = unwanted
 
 
 class _Thread:
@@ -93,24 +97,27 @@ class Lanes:
         self._lanes: Dict[str, _Lane] = {}
         self._fresh: Set[_Lane] = set()  # have got work just now
         self._closed = False
+        self._guard = threading.Lock()  # between the close and the result of a thread
 
     def submit(
-        self, path: str, work: Callable[[], T], done: Callable[[T], None], failed: Callable[[BaseException], None]
+        self,
+        path: str,
+        work: Callable[[], T],
+        done: Callable[[T], None],
+        failed: Callable[[BaseException], None],
+        unwanted: Optional[Callable[[T], None]] = None,
     ) -> None:
         """Run ``work`` in a thread, then ``done`` with its result on the loop.
 
-        ``failed`` is called instead if it raises, or if there is no thread. ``path`` is the file concerned.
+        ``failed`` is called instead if it raises, or if there is no thread. ``path`` is the file concerned. A result
+        that comes after the close is given to ``unwanted``, in the thread: the loop may have turned for the last time,
+        and what the result holds would stay open.
         """
-
-        def run() -> Callable[[], None]:
-            result = work()
-            return lambda: done(result)
-
         name = self.lane_of(path)
         lane = self._lanes.get(name)
         if lane is None:
             lane = self._lanes[name] = _Lane()
-        job = _Job(os.path.dirname(path), run, failed)
+        job = _Job(os.path.dirname(path), work, done, failed, unwanted)
         if lane.hung[job.directory] >= MAX_HUNG_IN_DIRECTORY:
             lane.set_aside.append(job)
         else:
@@ -127,7 +134,8 @@ class Lanes:
 
     def close(self) -> None:
         """Begin nothing more; what hangs is left behind."""
-        self._closed = True
+        with self._guard:
+            self._closed = True
         for lane in self._lanes.values():
             lane.waiting.clear()
             lane.set_aside.clear()
@@ -175,17 +183,21 @@ class Lanes:
                     return
                 thread.job = job
                 try:
-                    then = job.work()
+                    then, unwanted, outcome = job.done, job.unwanted, job.work()
                 except Exception as mistake:
-                    then = _call(job.failed, mistake)
+                    then, unwanted, outcome = job.failed, None, mistake
                 thread.job = None
                 thread.finished += 1
-                self._loop.call_soon_threadsafe(self._finished, lane, thread, then)
+                with self._guard:
+                    if self._closed and unwanted is not None:
+                        unwanted(outcome)
+                    else:
+                        self._loop.call_soon_threadsafe(self._finished, lane, thread, then, outcome)
 
-    def _finished(self, lane: _Lane, thread: _Thread, then: Callable[[], None]) -> None:
+    def _finished(self, lane: _Lane, thread: _Thread, then: Callable[[Any], None], outcome: Any) -> None:
         if thread.hung_in is not None:
             self._came_back(lane, thread)
-        then()
+        then(outcome)
 
     def _left(self, lane: _Lane, thread: _Thread) -> None:
         if thread.hung_in is not None:
@@ -253,7 +265,3 @@ class _ByMountPoint:
         if mount is None:
             mount = self._known[directory] = mount_of(directory, self._points)
         return mount
-
-
-def _call(function: Callable[[BaseException], None], mistake: BaseException) -> Callable[[], None]:
-    return lambda: function(mistake)

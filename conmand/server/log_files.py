@@ -128,7 +128,7 @@ class LogFiles:
             opened(Opened(path or "", -1, f"Unable to open logfile for [{log.name}]: {cause}"))
 
         self._being_opened.add(log)
-        self._lanes.submit(path or "", opener, opened, failed)
+        self._lanes.submit(path or "", opener, opened, failed, Opened.discard)
 
     def _tell_waiting(self, log: ConsoleLog) -> None:
         for awaited in self._awaited:

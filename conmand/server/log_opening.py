@@ -48,6 +48,11 @@ class Opened:
         self.length = length
         self.begun = begun
 
+    def discard(self) -> None:
+        """Close it: nobody wants it any more."""
+        if self.fd >= 0:
+            os.close(self.fd)
+
 
 def open_log_file(path: str, options: LogOptions, *, truncate: bool = False, dated: bool = False) -> Opened:
     """Open ``path`` for appending, with its directories and its lock; never raises ``OSError``."""

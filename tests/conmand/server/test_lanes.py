@@ -181,3 +181,27 @@ def test_after_the_close_nothing_begins() -> None:
         await work.until(lambda: work.done == ["/a/d/1"])
 
     run(test)
+
+
+def test_a_result_that_comes_after_the_close_is_given_back_in_its_thread() -> None:
+    """The loop need not turn again: when the test's has ended, the result is still wanted by nobody."""
+    gate, given_back = threading.Event(), threading.Event()
+
+    async def test(loop: ManualLoop) -> None:
+        lanes, begun = Lanes(loop, lambda path: path), asyncio.Event()
+
+        def work() -> str:
+            loop.call_soon_threadsafe(begun.set)
+            gate.wait()
+            return "result"
+
+        def taken(_result: object) -> None:
+            raise AssertionError("nobody is there to take it")
+
+        lanes.submit("/a/d/1", work, taken, taken, lambda result: given_back.set() if result == "result" else None)
+        await begun.wait()
+        lanes.close()
+
+    run(test)
+    gate.set()
+    assert given_back.wait(20)

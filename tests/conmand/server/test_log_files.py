@@ -31,7 +31,7 @@ from conmand.server.log_files import (
     stamp_at_intervals,
 )
 from tests.fakes.loops import ManualLoop, run, settle
-from tests.fakes.sinks import RecordingLog
+from tests.fakes.sinks import RecordingLog, open_descriptors
 
 DAY = 86400
 
@@ -176,6 +176,28 @@ def test_a_log_that_hangs_holds_up_the_start_for_a_time_only(tmp_path: Path) -> 
         files.close()
 
     run(test)
+
+
+def test_a_file_that_is_opened_after_the_end_is_closed_again(tmp_path: Path) -> None:
+    held: List[Server] = []
+
+    async def test(loop: ManualLoop) -> None:
+        files, server = LogFiles(loop), Server(loop)
+        held.append(server)
+        (log,) = logs(loop, files, [tmp_path / "n1.log"])
+        server.hang(log)
+        files.retry(log)
+        await server.until_hanging()
+        log.stop()
+        files.close()
+
+    run(test)
+    before = open_descriptors()
+    held[0].released.set()
+    for thread in threading.enumerate():
+        if thread.name == "logs":
+            thread.join(20)
+    assert (tmp_path / "n1.log").exists() and open_descriptors() == before
 
 
 def test_all_logs_on_a_dead_file_server_hold_up_the_start_once(tmp_path: Path) -> None:
