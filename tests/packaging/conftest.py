@@ -6,7 +6,7 @@ import fcntl
 import os
 import subprocess
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Callable, Iterator, List
 
 import pytest
 
@@ -14,6 +14,16 @@ from tests.fakes.peers import installed_program
 from tests.fakes.rpm_root import RpmRoot
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+
+BUILD_SECONDS = 600
+"""For a test that has to wait until packages are built, or an environment is filled, while others use the machine."""
+
+
+def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(BUILD_SECONDS))
+
 
 RHEL = """\
 Name: rhel
@@ -101,13 +111,16 @@ def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path
 def _build_packages(directory: Path) -> None:
     # The tests of the modules run anyway; that they can be collected shows that the spec's modules are enough for them.
     options = ["--define", "check_args --collect-only"]
-    subprocess.run([REPOSITORY / "packaging" / "make-rpm", directory, *options], check=True, timeout=300)
+    subprocess.run([REPOSITORY / "packaging" / "make-rpm", directory, *options], check=True, timeout=BUILD_SECONDS)
     for name, text in (("rhel", RHEL), ("conman", ORIGINAL)):
         spec = directory / f"{name}.spec"
         spec.write_text(text)
         command = ["rpmbuild", "-bb", "--quiet", "--define", f"_topdir {directory}", "--define", "_build_id_links none"]
         subprocess.run(
-            [*command, "--define", f"_rpmdir {directory}/RPMS", spec], check=True, capture_output=True, timeout=60
+            [*command, "--define", f"_rpmdir {directory}/RPMS", spec],
+            check=True,
+            capture_output=True,
+            timeout=BUILD_SECONDS,
         )
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from conman import __version__
 from conman_exec import PROGRAMS
-from tests.packaging.conftest import REPOSITORY, built_once
+from tests.packaging.conftest import BUILD_SECONDS, REPOSITORY, built_once
 
 LEFT_OUT = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__")
 
@@ -40,7 +40,7 @@ def _build(directory: Path) -> None:
         [sys.executable, "-m", "build", "--outdir", directory, directory / "tree"],
         check=True,
         stdout=subprocess.DEVNULL,
-        timeout=300,
+        timeout=BUILD_SECONDS,
     )
 
 
@@ -50,11 +50,11 @@ def installed(distributions: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
     def install(directory: Path) -> None:
         (wheel,) = distributions.glob("*.whl")
-        subprocess.run([sys.executable, "-m", "venv", directory], check=True, timeout=300)
+        subprocess.run([sys.executable, "-m", "venv", directory], check=True, timeout=BUILD_SECONDS)
         subprocess.run(
             [directory / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", wheel],
             check=True,
-            timeout=300,
+            timeout=BUILD_SECONDS,
         )
 
     return built_once(tmp_path_factory, "environment", install)
