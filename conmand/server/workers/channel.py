@@ -202,7 +202,10 @@ class Channel:
         self._descriptors.extend(descriptors)
         for payload, has_descriptor in self._frames.receive(data):
             fd = self._descriptors.popleft() if has_descriptor else None
-            self._received(pickle.loads(payload), fd)
+            try:
+                self._received(pickle.loads(payload), fd)
+            except Exception as error:  # a mistake with one message must not cost those that came with it
+                self._loop.call_exception_handler({"message": "a message was not understood", "exception": error})
         return bool(data)
 
     def read_rest(self) -> None:

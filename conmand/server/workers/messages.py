@@ -172,6 +172,13 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Failed:
+    """In place of an ``Answer``: a mistake of ours, which has been logged."""
+
+    number: int
+
+
+@dataclass(frozen=True)
 class LogLine:
     level: LogLevel
     text: str

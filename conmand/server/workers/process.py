@@ -11,7 +11,7 @@ import socket
 import struct
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Protocol, Sequence, Set
+from typing import Any, Dict, List, Optional, Protocol, Sequence, Set, Union
 
 from conmand.config.changes import ConsoleChanges
 from conmand.config.model import ConsoleSettings, ServerSettings
@@ -206,7 +206,7 @@ class WorkerProcess:
             await self._ask(question)
 
     async def ask(self, question: object) -> Any:
-        """The answer to ``question``. Raises ``WorkerGone`` if the worker ends before it has one."""
+        """The answer to ``question``. Raises ``WorkerGone`` if the worker ends before it has one, or cannot tell."""
         if not self.is_ready:
             raise WorkerGone()
         return await self._ask(question)
@@ -231,14 +231,21 @@ class WorkerProcess:
             self._missed_pings = 0
         elif kind is m.Ready:
             self._became_ready()
-        elif kind is m.Answer:
-            answer = self._answers.get(message.number)
-            if answer is not None and not answer.done():
-                answer.set_result(message.value)
+        elif kind is m.Answer or kind is m.Failed:
+            self._answered(message)
         elif kind is m.Resets:
             self.resets = set(message.pids)
         else:
             self._owner.said(self, message)
+
+    def _answered(self, message: Union[m.Answer, m.Failed]) -> None:
+        answer = self._answers.get(message.number)
+        if answer is None or answer.done():
+            return  # whoever asked does not wait any more
+        if isinstance(message, m.Answer):
+            answer.set_result(message.value)
+        else:
+            answer.set_exception(WorkerGone())
 
     def _became_ready(self) -> None:
         self.is_ready = True

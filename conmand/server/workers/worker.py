@@ -34,6 +34,7 @@ class ForwardingLog(DaemonLog):
 
     def __init__(self, channel: Channel) -> None:
         super().__init__()
+        self.worker = 0
         self._channel = channel
         self._lost_lines = 0
 
@@ -43,7 +44,7 @@ class ForwardingLog(DaemonLog):
             return
         if self._lost_lines:
             lost, self._lost_lines = self._lost_lines, 0
-            self.warning(f"{lost} lines of a worker were lost here: the daemon did not take them in time")
+            self.warning(f"Lost {lost} lines of worker {self.worker} here: the daemon did not take them in time")
         self._channel.send(m.LogLine(level, text))
 
 
@@ -101,6 +102,7 @@ class Worker:
             _ACTIONS_WITH_DESCRIPTOR[type(message)](self, message, fd)
 
     def _setup(self, message: m.Setup) -> None:
+        self._log.worker = message.number
         self._site = Site(message.server, message.consoles, message.options, self._log, self._loop, self._report_bug)
         self._site.resets.changed = self._resets_changed
         self._site.start()
@@ -140,7 +142,11 @@ class Worker:
         self._own(self._answer_in_time(message))
 
     async def _answer_in_time(self, message: m.Request) -> None:
-        value = await _ANSWERS[type(message.question)](self, message.question)
+        try:
+            value = await _ANSWERS[type(message.question)](self, message.question)
+        except Exception:
+            self._channel.send(m.Failed(message.number))
+            raise
         self._channel.send(m.Answer(message.number, value))
 
     async def _describe(self, question: m.Describe) -> Dict[str, bytes]:

@@ -157,9 +157,13 @@ def test_questions_are_answered_by_number_or_fail_with_the_worker() -> None:
         first = asyncio.ensure_future(supervised.worker.ask(m.Reopen()))
         second = asyncio.ensure_future(supervised.worker.ask(m.Describe(("a",))))
         never = asyncio.ensure_future(supervised.worker.ask(m.Reopen()))
+        failing = asyncio.ensure_future(supervised.worker.ask(m.Reopen()))
         await settle()
-        questions = [supervised.children.hear() for _ in range(3)]
-        assert [one.question for one in questions] == [m.Reopen(), m.Describe(("a",)), m.Reopen()]
+        questions = [supervised.children.hear() for _ in range(4)]
+        assert [one.question for one in questions] == [m.Reopen(), m.Describe(("a",)), m.Reopen(), m.Reopen()]
+        supervised.children.say(m.Failed(questions[3].number))
+        with pytest.raises(WorkerGone):
+            await failing
         supervised.children.say(m.Answer(questions[1].number, {"a": b"up"}))
         supervised.children.say(m.Answer(questions[0].number, None))
         assert await second == {"a": b"up"}

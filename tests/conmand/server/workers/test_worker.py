@@ -207,6 +207,22 @@ def test_it_ends_though_it_was_never_told_what_to_serve() -> None:
     play(test)
 
 
+def test_a_question_that_it_cannot_answer_is_answered_all_the_same() -> None:
+    async def test(front: Front, loop: ManualLoop) -> None:
+        await front.set_up("a")
+        front.channel.send(m.Request(1, "nonsense"))
+        assert await front.until(m.Failed) == m.Failed(1)
+        while "Internal error: a task failed" not in (await front.until(m.LogLine)).text:
+            pass
+        front.channel.send("nonsense")
+        front.channel.send(m.Ping(1))
+        while "Internal error: a message was not understood" not in (await front.until(m.LogLine)).text:
+            pass
+        assert await front.until(m.Ping) == m.Ping(1)
+
+    play(test)
+
+
 def test_its_last_words_go_to_the_daemons_new_log() -> None:
     async def test(front: Front, loop: ManualLoop) -> None:
         await front.set_up("a")
@@ -244,7 +260,7 @@ def test_a_front_that_takes_nothing_costs_log_lines_and_hears_how_many() -> None
         while m.LogLine(LogLevel.INFO, "heard") not in heard:
             await asyncio.sleep(0)
         assert heard[-2] == m.LogLine(
-            LogLevel.WARNING, "2 lines of a worker were lost here: the daemon did not take them in time"
+            LogLevel.WARNING, "Lost 2 lines of worker 0 here: the daemon did not take them in time"
         )
         ours.close()
         theirs.close()
