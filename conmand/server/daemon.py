@@ -247,9 +247,9 @@ class Daemon:
         pattern = self._source.configuration.server.logfile
         if pattern is None:
             self._log.drop_file()
-            return
-        self._log.close_file()
-        self._log.adopt(await self._loop.run_in_executor(None, open_log, daemon_log_path(pattern)))
+        else:
+            self._log.close_file()
+            self._log.adopt(await self._loop.run_in_executor(None, open_log, daemon_log_path(pattern)))
         faulthandler.enable(self._log.fileno() or 2, all_threads=False)
         self._site.daemon_log_changed()
 
