@@ -22,6 +22,9 @@ REQUEST_SECONDS = 10.0
 ANSWER_SECONDS = 120.0
 """For the daemon to reload: a hung file server holds its logs for ten, and a large site is read in a few."""
 
+PAUSE_SECONDS = 1.0
+"""Between two attempts to accept when descriptors are used up."""
+
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 _CREDENTIALS = struct.Struct("iII")  # struct ucred of unix(7): pid, uid, gid
@@ -46,6 +49,7 @@ class ControlSocket:
         self._loop = loop
         self._reload = reload
         self._listening: Optional[socket.socket] = None
+        self._paused: Optional[asyncio.TimerHandle] = None
         self._tasks: Set[asyncio.Task[None]] = set()
 
     def start(self) -> Optional[str]:
@@ -58,10 +62,17 @@ class ControlSocket:
             sock.close()
             return error.strerror or str(error)
         self._listening = sock
-        self._loop.add_reader(sock.fileno(), self._accept)
+        self._resume()
         return None
 
+    def _resume(self) -> None:
+        assert self._listening is not None, "stopping cancels the timer"
+        self._paused = None
+        self._loop.add_reader(self._listening.fileno(), self._accept)
+
     async def stop(self) -> None:
+        if self._paused is not None:
+            self._paused.cancel()
         if self._listening is not None:
             self._loop.remove_reader(self._listening.fileno())
             self._listening.close()
@@ -74,7 +85,11 @@ class ControlSocket:
         assert self._listening is not None, "a reader is registered only while it is open"
         try:
             sock, _address = self._listening.accept()
-        except OSError:  # it has gone, or descriptors are used up: the asker then signals
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError:  # descriptors are used up: without a pause, who waits would keep us busy
+            self._loop.remove_reader(self._listening.fileno())
+            self._paused = self._loop.call_later(PAUSE_SECONDS, self._resume)
             return
         if peer(sock)[1] not in (0, os.geteuid()):
             sock.close()

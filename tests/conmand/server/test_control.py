@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import subprocess
 import sys
 from contextlib import asynccontextmanager
-from typing import AsyncIterator, Awaitable, Callable, List, Optional
+from typing import AsyncIterator, Awaitable, Callable, List, Optional, Tuple
 
 import pytest
 
 from conmand.server import control
-from conmand.server.control import REQUEST, REQUEST_SECONDS, ControlSocket, Outcome, address_of, request_reload
+from conmand.server.control import (
+    PAUSE_SECONDS,
+    REQUEST,
+    REQUEST_SECONDS,
+    ControlSocket,
+    Outcome,
+    address_of,
+    request_reload,
+)
 from tests.fakes.loops import ManualLoop, run, settle
 
 
@@ -153,5 +162,36 @@ def test_a_stop_in_the_middle_leaves_the_asker_without_an_answer() -> None:
             await begun.wait()
             await sock.stop()
             assert await asking is None
+
+    run(test)
+
+
+def test_without_a_free_descriptor_whoever_asks_waits_and_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def reload() -> Outcome:
+        return Outcome(True, ())
+
+    class Exhausted(socket.socket):
+        attempts = 0
+
+        def accept(self) -> Tuple[socket.socket, object]:
+            type(self).attempts += 1
+            if self.attempts < 3:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return super().accept()
+
+    async def test(loop: ManualLoop) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr("conmand.server.control.socket.socket", Exhausted)
+            sock = ControlSocket(loop, reload)
+            assert sock.start() is None
+        asking = loop.run_in_executor(None, request_reload, os.getpid())
+        for attempt in (1, 2):
+            while Exhausted.attempts < attempt:
+                await loop.run_in_executor(None, os.sched_yield)
+            await settle(20)
+            assert Exhausted.attempts == attempt
+            await loop.advance(PAUSE_SECONDS)
+        assert await asking == Outcome(True, ())
+        await sock.stop()
 
     run(test)
