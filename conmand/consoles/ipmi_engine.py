@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import socket
 import threading
@@ -81,11 +82,13 @@ class SolEngine:
         library: Optional[Library],
         *,
         problem: str = "",
+        part: float = 1.0,
     ) -> None:
+        """``part`` of what all processes of a daemon may do together is ours."""
         self._loop = loop
         self._resolver = resolver
         self._library = library
-        self._turns = _Turns(loop, MAX_OPENING, TURN_SECONDS)
+        self._turns = _Turns(loop, max(math.ceil(MAX_OPENING * part), 1), TURN_SECONDS)
         self._connecting: Set[asyncio.Task[object]] = set()
         self.problem = problem
         """Why there are no sessions; empty if there are."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 import signal
 import time
@@ -20,10 +21,11 @@ from conmand.config.errors import ExpansionTooLong
 from conmand.config.model import ConsoleSettings, IpmiDevice, ProcessDevice, ServerSettings
 from conmand.config.settings import DaemonSettings
 from conmand.consoles.base import Console, Services
+from conmand.server.backlog import MAX_ALL_BACKLOGS_BYTES, BacklogBudget
 from conmand.server.children import ChildReaper
 from conmand.server.client import ClientContext
 from conmand.server.clock import LogClock
-from conmand.server.console_log import BacklogBudget, ConsoleLog
+from conmand.server.console_log import ConsoleLog
 from conmand.server.daemonlog import DaemonLog
 from conmand.server.hub import SharedConsole
 from conmand.server.inotify import PathWatcher
@@ -50,6 +52,9 @@ class SiteOptions:
     settings: DaemonSettings = DaemonSettings()
     pid: int = field(default_factory=os.getpid)
     """Of the daemon, which the names of logs and reset commands may hold; a worker's own is nobody's business."""
+
+    part: float = 1.0
+    """Of the daemon's consoles that are this site's; what all may have together is divided by it."""
 
     ipmi: Optional[Started] = None
     """An engine that was started early, in this process."""
@@ -95,7 +100,8 @@ class Site:
             loop, self._poller, self.children, self.resolver, self._watcher, scripts=options.settings.scripts
         )
         self._start_ipmi_engine(consoles)
-        self._clock, self._budget = LogClock(), BacklogBudget()
+        self._clock = LogClock()
+        self._budget = BacklogBudget(math.ceil(MAX_ALL_BACKLOGS_BYTES * options.part))
         self.consoles: Dict[str, SharedConsole] = {}
         self.logs: List[ConsoleLog] = []
         for settings in consoles:
@@ -145,7 +151,7 @@ class Site:
         started = self._options.ipmi or libipmiconsole.start(
             libipmiconsole.threads_for(consoles), keep_file_limit=self.server.nofile != 0
         )
-        engine = SolEngine(self._loop, self.resolver, started.library, problem=started.problem)
+        engine = SolEngine(self._loop, self.resolver, started.library, problem=started.problem, part=self._options.part)
         if engine.problem:
             self._log.error(f"Unable to start IPMI SOL engine: {engine.problem}")
         else:

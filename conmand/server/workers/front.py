@@ -227,7 +227,7 @@ def share_of_limits(options: SiteOptions, consoles: int, of: int) -> SiteOptions
         scripts=replace(scripts, logins_at_once=max(math.ceil(scripts.logins_at_once * part), 1)),
         rotation=replace(rotation, quota_bytes=None if quota is None else math.ceil(quota * part)),
     )
-    return replace(options, settings=settings)
+    return replace(options, settings=settings, part=part)
 
 
 def _is(worker: WorkerProcess, owners: Dict[str, WorkerProcess], name: str) -> bool:

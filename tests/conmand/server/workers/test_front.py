@@ -154,6 +154,7 @@ def test_limits_of_the_daemon_are_divided_by_consoles() -> None:
     parts = [share_of_limits(options, consoles, 10).settings for consoles in (7, 2, 1, 0)]
     assert [part.scripts.logins_at_once for part in parts] == [35, 10, 5, 1]
     assert [part.rotation.quota_bytes for part in parts] == [701, 201, 101, 0]
+    assert share_of_limits(options, 2, 10).part == 0.2
     assert share_of_limits(options, 10, 10) == options
     assert share_of_limits(options, 0, 0) == options
 
