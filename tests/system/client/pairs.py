@@ -28,14 +28,19 @@ class Pair:
     """A site whose console ``u`` is the test's, and a client for it."""
 
     def __init__(
-        self, client: str, site: Site, config: str = CONFIG, environ: Optional[Mapping[str, str]] = None
+        self,
+        client: str,
+        site: Site,
+        config: str = CONFIG,
+        environ: Optional[Mapping[str, str]] = None,
+        constants: Optional[Mapping[str, object]] = None,
     ) -> None:
         self.client = client
         self.site = site
         self._environ = environ or {}
         self.node = Peer.on_unix_socket(site.path("u.sock"))
         site.use(self.node)
-        site.start(config)
+        site.start(config, constants=constants)
         self.node.accept()
         site.daemon.wait_for("[u] connected")
 
