@@ -87,11 +87,13 @@ class RemoteSessions:
         return made
 
     async def _refuse_for_now(self, caller: Caller, names: Sequence[str]) -> None:
-        gone = [name for name in names if name not in self._worker_of or not self._worker_of[name].is_ready]
+        gone = [name for name in names if name not in self._worker_of or not self._worker_of[name].is_ready] or names
         what = f"Console [{gone[0]}] is" if len(gone) == 1 else f"{len(gone)} consoles are"
         await caller.refuse(ErrorCode.BUSY, f"{what} being restarted; try again soon")
 
     def _hand_over(self, caller: Caller, asked: Asked, names: Tuple[str, ...], worker: WorkerProcess) -> bool:
+        if not worker.is_ready:
+            raise WorkerGone()  # it was, when we began to wait; whoever told its clients knew nothing of this one
         session = next(self._numbers)
         self._handed[session] = _Handed(caller.sock, worker, names, caller.label)
         try:

@@ -167,6 +167,20 @@ def test_nobody_waits_for_a_worker_that_does_not_come() -> None:
     scene(test)
 
 
+def test_a_worker_that_dies_while_others_are_waited_for_gets_no_client() -> None:
+    async def test(scene: Scene) -> None:
+        async def ready() -> None:
+            scene.one.is_ready = False
+
+        scene.one.ready = ready  # type: ignore[method-assign]
+        taken, client = await scene.begin("a")
+        assert not taken
+        assert b"[a] is being restarted; try again soon" in scene.heard(client)
+        assert not scene.one.sent
+
+    scene(test)
+
+
 def test_a_console_that_is_no_more_is_not_found() -> None:
     async def test(scene: Scene) -> None:
         taken, client = await scene.begin("gone")
