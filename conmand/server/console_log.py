@@ -1,9 +1,5 @@
 """One console's log file: opened and reopened, processed, written at once, replayed, and whole when the disk is not.
 
-What a replay shows is read back from the file: keeping the last 4 KiB of every console in memory cost a tenth of the
-time for a line, and 37 MB for 9,000 consoles. Only what is not, or not certainly, in the open file is kept in a ring:
-what came before it was opened, what waits while it cannot be written, and all of a log that is a pipe or a device.
-
 ``write`` is the hot path: one clock look-up, one pass of the line processor, one write(2). Everything that may hang or
 fail (directories, opening, locking) is in ``open_file``, which blocks and is called in a thread.
 
@@ -26,7 +22,6 @@ from typing import TYPE_CHECKING, Callable, NamedTuple, Optional, Tuple
 from conmand.config.model import LogOptions
 from conmand.proto.logline import LineProcessor
 from conmand.proto.logline import State as State
-from conmand.proto.replay import REPLAY_BYTES, ReplayRing
 from conmand.server import notices
 from conmand.server.backlog import Backlog
 from conmand.server.backlog import BacklogBudget as BacklogBudget
@@ -34,6 +29,7 @@ from conmand.server.clock import LogClock
 from conmand.server.daemonlog import DaemonLog
 from conmand.server.log_opening import FileId, open_log_file
 from conmand.server.log_opening import Opened as Opened
+from conmand.server.log_tail import LogTail
 
 if TYPE_CHECKING:
     import asyncio
@@ -91,10 +87,9 @@ class ConsoleLog:
         "_loop",
         "_fd",
         "_lines",
-        "_ring",
+        "_tail",
         "_direct",
         "_readable",
-        "_ring_end",
         "_backlog",
         "_lost_bytes",
         "_lost_notices",
@@ -135,10 +130,9 @@ class ConsoleLog:
         self._retry_open = retry_open
         self._fd = -1
         self._lines = LineProcessor(options.sanitize, options.timestamp)
-        self._ring = ReplayRing()
-        self._direct = False  # the file takes bytes and can be read back: it is the end of the ring
+        self._tail = LogTail()
+        self._direct = False  # the file takes bytes and can be read back: it is the tail's end
         self._readable = False
-        self._ring_end = 0  # where in the file that begins which is not in the ring
         self._backlog: Optional[Backlog] = None  # exists only while the file cannot take bytes
         self._lost_bytes = 0  # since the last mark
         self._lost_notices = 0
@@ -189,7 +183,7 @@ class ConsoleLog:
             if out:
                 self._write_file(out, data, before)
             return
-        self._ring.append(out)
+        self._tail.append(out)
         if self._backlog is not None or self._fd < 0:
             self._keep(out, 0, data, before)
             return
@@ -215,28 +209,15 @@ class ConsoleLog:
                 self._retry_later()  # the disk has filled up; the next attempt will say so
 
     def _leave_file(self, out: bytes, written: int, data: bytes, before: State) -> None:
-        """The file takes no more: from here on the ring is fed, beginning with what the file did not take."""
+        """The file takes no more: from here on the tail is told, beginning with what the file did not take."""
         self._collect()
-        self._ring.append(out[written:])
+        self._tail.append(out[written:])
         self._keep(out, written, data, before)
 
     def _collect(self) -> None:
-        """Take into the ring what only the file has."""
         if self._direct:
             self._direct = False
-            newest, count = self._newest_in_file()
-            self._ring.skip(count - len(newest))
-            self._ring.append(newest)
-
-    def _newest_in_file(self) -> Tuple[bytes, int]:
-        """The last bytes, at most 4096, that only the file has, and how many it has in all."""
-        try:
-            end = os.lseek(self._fd, 0, os.SEEK_CUR)  # of what we wrote last: the file is open for appending
-            count = max(end - self._ring_end, 0)  # less than nothing: somebody has truncated it
-            wanted = min(count, REPLAY_BYTES)
-            return os.pread(self._fd, wanted, end - wanted), count
-        except OSError:
-            return b"", 0
+            self._tail.leave_file()
 
     def reconfigure(self, options: LogOptions, resolve_path: Callable[[], str]) -> None:
         """Go on with these. ``sanitize`` and ``timestamp`` count for what is written from now on; lock and name once
@@ -265,14 +246,12 @@ class ConsoleLog:
     @property
     def tail(self) -> bytes:
         """As ``replay``, whether a log is open or not."""
-        if not self._direct:
-            return self._ring.tail()
-        return (self._ring.tail() + self._newest_in_file()[0])[-REPLAY_BYTES:]
+        return self._tail.last_bytes
 
     @property
     def total_bytes(self) -> int:
         """How much was ever put into the log."""
-        return self._ring.total_bytes + (self._newest_in_file()[1] if self._direct else 0)
+        return self._tail.total_bytes
 
     @property
     def bytes_waiting(self) -> int:
@@ -287,12 +266,12 @@ class ConsoleLog:
     @property
     def file_bytes(self) -> Optional[int]:
         """How long the file was after our last write; ``None`` unless it is a file and takes what it is given."""
-        return os.lseek(self._fd, 0, os.SEEK_CUR) if self._direct else None
+        return self._tail.file_bytes
 
     @property
     def has_grown(self) -> bool:
         """Whether the file got anything but the line that says it was opened."""
-        return self._direct and os.lseek(self._fd, 0, os.SEEK_CUR) > self._ring_end
+        return self._tail.file_has_grown
 
     @property
     def complaint(self) -> Optional[str]:
@@ -336,7 +315,7 @@ class ConsoleLog:
         # The line that says so is the first of the file, before what was waiting for it. It is put in front of that
         # whether or not there is room: what waited must not make way for it.
         line = self._lines.notice(notices.framed(notices.log_opened(self.name, time.time())))
-        self._ring.append(line)
+        self._tail.append(line)
         if self._backlog is None:
             self._backlog = Backlog(self._budget)
         self._backlog.put_in_front(line)
@@ -379,7 +358,9 @@ class ConsoleLog:
         """Close the file, until ``opened``; what is written meanwhile waits for the next one."""
         self._cancel_retry()
         self._is_stale = False
-        if not self._closed:
+        if self._closed:
+            self._tail.forget_file()
+        else:
             self._collect()
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
@@ -471,7 +452,7 @@ class ConsoleLog:
                 return  # not even the mark: it waits at the head of a new backlog
         if self._readable:
             self._direct = True
-            self._ring_end = os.lseek(self._fd, 0, os.SEEK_CUR)
+            self._tail.go_on_in(self._fd)
         self._retry_delay = RETRY_SECONDS[0]
         if self._complaint is not None:
             self._complaint = None
