@@ -7,6 +7,7 @@ file keeps nothing else waiting. A log is not rotated while one of its files is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import subprocess
 import threading
@@ -185,8 +186,9 @@ class Retention:
         count = 0
         try:
             for file in rotated_files.uncompressed(rotated_files.real_file(base)[0], self._busy()):
-                self._compress_file(file, method)
-                count += 1
+                with contextlib.suppress(FileNotFoundError):  # the quota, or whoever, has removed or renamed it since
+                    self._compress_file(file, method)
+                    count += 1
         except OSError as error:
             return count, error
         finally:

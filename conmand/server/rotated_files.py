@@ -7,6 +7,7 @@ with, whatever ends the daemon in between: nothing is removed before what replac
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import zlib
@@ -158,8 +159,14 @@ class Compression:
         return True
 
     def finish(self) -> None:
-        """Put the compressed file into the place of the other."""
+        """Put the compressed file into the place of the other.
+
+        Raises ``FileNotFoundError`` if that has been removed or renamed since, by logrotate say: what has its name by
+        now, in one form or the other, is another piece of the log.
+        """
         source = os.fstat(self.source_fd)
+        if os.path.lexists(self._target) or not os.path.samestat(source, os.lstat(self._source)):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._source)
         like(self.target_fd, source)
         os.utime(self.target_fd, ns=(source.st_atime_ns, source.st_mtime_ns))
         os.fsync(self.target_fd)

@@ -166,6 +166,21 @@ def test_an_abandoned_compression_leaves_what_was(tmp_path: Path) -> None:
     assert content(tmp_path) == {"n1.1": "n1.1"}
 
 
+@pytest.mark.parametrize("taken", ["", "n1.1", "n1.1.gz"])
+def test_a_file_renamed_while_it_is_compressed_costs_no_other(taken: str, tmp_path: Path) -> None:
+    """As by logrotate, which numbers the same files."""
+    base = make(tmp_path, "n1.1")
+    compression = Compression(uncompressed(base, NOBODY)[0], "gzip")
+    assert compression.gzip(lambda: False)
+    (tmp_path / "n1.1").rename(tmp_path / "n1.2")
+    if taken:
+        make(tmp_path, taken)
+    with pytest.raises(FileNotFoundError):
+        compression.finish()
+    compression.abandon()
+    assert content(tmp_path) == {"n1.2": "n1.1", **({taken: taken} if taken else {})}
+
+
 def test_a_link_in_the_place_of_a_rotated_file_is_not_followed(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("secret")

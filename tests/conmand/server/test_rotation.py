@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 
 from conmand.config.model import LogOptions
 from conmand.config.settings import RotationSettings
-from conmand.server import console_log, rotation
+from conmand.server import console_log, rotated_files, rotation
 from conmand.server.children import ChildReaper
 from conmand.server.clock import LogClock
 from conmand.server.console_log import BacklogBudget, ConsoleLog
 from conmand.server.lanes import Lanes
 from conmand.server.log_files import LogFiles
+from conmand.server.rotated_files import RotatedFile
 from conmand.server.rotation import LOOK_SECONDS, RETRY_SECONDS, Rotation, changed_units, units_of
 from tests.fakes.loops import ManualLoop, run
 from tests.fakes.sinks import RecordingLog
@@ -355,6 +356,32 @@ def test_old_files_are_compressed(method: str, ending: str, tmp_path: Path) -> N
             file = tmp_path / f"n1.{number}{ending}"
             unpacked = subprocess.run([method, "-dc", str(file)], capture_output=True, check=True)
             assert NOTICE.sub(b"", unpacked.stdout) == said
+        assert it.daemon_log.texts == []
+        await it.close()
+
+    run(test)
+
+
+def test_a_file_that_is_gone_when_its_turn_comes_is_nothing_to_complain_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small quota removes them while they wait, and so may whoever cleans up."""
+
+    async def test(loop: ManualLoop) -> None:
+        it = Rotated(loop, tmp_path, size_bytes=1000, compress="gzip")
+        listed = rotated_files.uncompressed
+
+        def then_removed(base: str, busy: Any) -> List[RotatedFile]:
+            files = listed(base, busy)
+            os.unlink(tmp_path / "n1.1")
+            return files
+
+        log = await it.open("n1")
+        for letter in (b"a", b"b"):
+            monkeypatch.setattr(rotated_files, "uncompressed", then_removed if letter == b"a" else listed)
+            log.write(letter * 2000)
+            await it.look()
+        assert it.content() == {"n1": b"", "n1.1.gz": b"b" * 2000}
         assert it.daemon_log.texts == []
         await it.close()
 
