@@ -324,9 +324,10 @@ class ConsoleLog:
 
     def sighting(self) -> Optional[Sighting]:
         """For asking whether the file has been deleted; ``None`` if nothing was logged since the last time."""
-        if not self._direct or self.file_id is None or self.bytes_logged == self._last_seen[1]:
+        length = self.file_bytes
+        if length is None or self.file_id is None or self.bytes_logged == self._last_seen[1]:
             return None
-        return Sighting(self._fd, self.file_id, os.lseek(self._fd, 0, os.SEEK_CUR), self.bytes_logged)
+        return Sighting(self._fd, self.file_id, length, self.bytes_logged)
 
     def seen(self, sighting: Sighting, has_name: bool) -> bool:
         """Whether the log has been closed because its file was deleted: it must be opened again.

@@ -17,12 +17,13 @@ from conmand.proto.replay import REPLAY_BYTES, ReplayRing
 class LogTail:
     """Knows the log's file from ``go_on_in`` to ``leave_file``, and only by what is written through its descriptor."""
 
-    __slots__ = ("_ring", "_fd", "_begin")
+    __slots__ = ("_ring", "_fd", "_begin", "_end")
 
     def __init__(self) -> None:
         self._ring = ReplayRing()
         self._fd = -1
         self._begin = 0  # where in the file that begins which is not in the ring
+        self._end = 0  # of the file, when it was last asked
 
     def append(self, data: bytes) -> None:
         """``data`` is put into the log, and not straight into the file."""
@@ -31,7 +32,7 @@ class LogTail:
     def go_on_in(self, fd: int) -> None:
         """All that comes from now on is written to ``fd``, which is open for appending and can be read."""
         self._fd = fd
-        self._begin = os.lseek(fd, 0, os.SEEK_CUR)
+        self._begin = self._end = os.lseek(fd, 0, os.SEEK_CUR)
 
     def leave_file(self) -> None:
         """Keep what only the file has; from now on it is not the end any more."""
@@ -49,8 +50,8 @@ class LogTail:
         if self._fd < 0:
             return b"", 0
         try:
-            end = os.lseek(self._fd, 0, os.SEEK_CUR)  # of what we wrote last
-            count = max(end - self._begin, 0)  # less than nothing: somebody has truncated it
+            end = self._file_end()
+            count = end - self._begin
             wanted = min(count, REPLAY_BYTES)
             return os.pread(self._fd, wanted, end - wanted), count
         except OSError:
@@ -75,9 +76,22 @@ class LogTail:
     @property
     def file_bytes(self) -> Optional[int]:
         """How long the file was after our last write; ``None`` unless it is the end."""
-        return None if self._fd < 0 else os.lseek(self._fd, 0, os.SEEK_CUR)
+        return None if self._fd < 0 else self._file_end()
 
     @property
     def file_has_grown(self) -> bool:
         """Whether the file got anything since it became the end."""
-        return self._fd >= 0 and os.lseek(self._fd, 0, os.SEEK_CUR) > self._begin
+        return self._fd >= 0 and self._file_end() > self._begin
+
+    def _file_end(self) -> int:
+        """How long the file was after our last write.
+
+        One that is shorter than before was truncated, as logrotate(8) does it with ``copytruncate``: all that is in it
+        came since. It is asked every few seconds; one that has outgrown its old length by then shows a little less.
+        """
+        end = os.lseek(self._fd, 0, os.SEEK_CUR)
+        if end < self._end:
+            self._ring.skip(self._end - self._begin)
+            self._begin = 0
+        self._end = end
+        return end

@@ -71,3 +71,21 @@ def test_a_descriptor_that_was_closed_is_not_asked_any_more(tmp_path: Path) -> N
         assert again == fd
         os.write(again, b"another's words")
         assert tail.last_bytes == b"" and tail.total_bytes == 0
+
+
+def test_a_file_that_was_truncated_shows_what_came_since(tmp_path: Path) -> None:
+    """logrotate's copytruncate, with a log that was long when it was opened."""
+    tail = LogTail()
+    with opened(tmp_path / "log") as fd:
+        os.write(fd, b"from a former life\r\n" * 1000)
+        tail.go_on_in(fd)
+        os.write(fd, b"before\r\n")
+        assert tail.total_bytes == 8
+        os.truncate(tmp_path / "log", 0)
+        os.write(fd, b"after\r\n")
+        assert tail.last_bytes == b"after\r\n"
+        assert tail.total_bytes == 15 and tail.file_bytes == 7 and tail.file_has_grown
+        os.write(fd, b"more\r\n")
+        assert tail.last_bytes == b"after\r\nmore\r\n"
+        tail.leave_file()
+        assert tail.last_bytes == b"after\r\nmore\r\n"
