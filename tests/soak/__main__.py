@@ -167,6 +167,11 @@ class Soak:
             self.problems.append(f"the daemon ended with status {status}")
         self.problems += [line for line in daemon.lines if line.startswith("ERROR") or "Internal error" in line]
         self.problems += self._site.differences()
+        self.problems += [
+            f"the daemon hung up on {printer.name}, {printer.lost_connections} times"
+            for printer in self._site.printers
+            if printer.lost_connections
+        ]
         lines = sum(printer.lines for printer in self._site.printers)
         connections = sum(printer.connections for printer in self._site.printers)
         self.report.append(
