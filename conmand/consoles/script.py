@@ -13,7 +13,8 @@ import fcntl
 import os
 import random
 import termios
-from typing import Callable, List, Optional, Tuple
+from collections import deque
+from typing import Callable, Deque, List, Optional, Tuple
 
 from conman.text import encode
 from conman_exec.aio import LoginFailed, OpenSession, open_session
@@ -45,6 +46,7 @@ class ScriptConsole(DescriptorConsole):
         "_open_session",
         "_pid",
         "_typed",
+        "_typed_size",
         "_due",
         "_held",
         "_held_since",
@@ -59,7 +61,8 @@ class ScriptConsole(DescriptorConsole):
         self._attempt: Optional[asyncio.Task[None]] = None
         self._turn: Optional[Turn] = None
         self._pid = 0  # of the first tool, which stands in the notices
-        self._typed: List[Optional[bytes]] = []  # during the login
+        self._typed: Deque[Optional[bytes]] = deque()  # during the login
+        self._typed_size = 0
         self._due: Optional[asyncio.TimerHandle] = None  # the session's own timer
         self._held: Optional[List[Optional[bytes]]] = None  # a break that waits, and what was typed after it
         self._held_since = 0.0
@@ -149,7 +152,7 @@ class ScriptConsole(DescriptorConsole):
         self._fd = opened.descriptor
         self.received = self._receiver()
         self._start_reading()
-        typed, self._typed = self._typed, []
+        typed, self._typed = self._typed, deque()
         for piece in typed:
             _type(opened.session, piece)
         self._pump()
@@ -199,9 +202,13 @@ class ScriptConsole(DescriptorConsole):
 
     def _keep(self, piece: Optional[bytes]) -> None:
         """Typed during the login: for the device, as the script's standard input keeps it."""
+        if not self._typed:
+            self._typed_size = 0
         self._typed.append(piece)
-        while sum(len(kept or b"") for kept in self._typed) > MAX_UNSENT_BYTES:
-            lost = len(self._typed.pop(0) or b"")
+        self._typed_size += _size(piece)
+        while self._typed_size > MAX_UNSENT_BYTES:
+            lost = _size(self._typed.popleft())
+            self._typed_size -= lost
             self.sink.report(LogLevel.NOTICE, f'Overwrote {lost} bytes for "{self.name}"')
 
     def _pump(self) -> None:
@@ -274,7 +281,7 @@ class ScriptConsole(DescriptorConsole):
         if self._held is None:
             return  # the session has ended
         waited = self.services.loop.time() - self._held_since
-        size = sum(len(piece or b"") for piece in self._held)
+        size = sum(map(_size, self._held))
         if not self._is_read() and waited < BREAK_SECONDS and size <= MAX_UNSENT_BYTES:
             self.services.loop.call_later(LOOK_SECONDS, self._look)
             return
@@ -315,7 +322,7 @@ class ScriptConsole(DescriptorConsole):
         super().stop()
 
     def _lost(self) -> None:
-        self._typed = []
+        self._typed.clear()
         lasted = format_delta(self.services.loop.time() - self.up_since)
         self.sink.announce(
             LogLevel.INFO, f"Console [{self.name}] disconnected from {self.label}{self._number} after {lasted}"
@@ -324,6 +331,11 @@ class ScriptConsole(DescriptorConsole):
 
     def _retry_in(self, delay_seconds: float) -> None:
         super()._retry_in(delay_seconds * (1 + random.uniform(0, JITTER)))
+
+
+def _size(piece: Optional[bytes]) -> int:
+    """In bytes; a break counts for one, or any number of them would be nothing."""
+    return 1 if piece is BREAK else len(piece)
 
 
 def _type(session: Session, piece: Optional[bytes]) -> None:

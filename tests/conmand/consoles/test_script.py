@@ -166,6 +166,9 @@ def test_what_is_typed_during_a_login_is_bounded(shells: None) -> None:
         for _ in range(3):
             one.send(b"x" * (MAX_UNSENT_BYTES // 2))
         assert sink.reported == [(LogLevel.NOTICE, f'Overwrote {MAX_UNSENT_BYTES // 2} bytes for "s"')]
+        for _ in range(2 * MAX_UNSENT_BYTES):
+            one.send_break()
+        assert len(one._typed) == MAX_UNSENT_BYTES
 
     with_consoles(test)
 
