@@ -131,9 +131,10 @@ class _Login:
         self.drop_tool()
         loop = asyncio.get_running_loop()
         if isinstance(event, Run):
-            tool = tools.start(event, self.path)
-            self._watch(tool)
-            self._keeper.started(tool.pid)
+            self.tool = tools.start(event, self.path)
+            # First of all: from now on there is a child, even if nothing can be made of it.
+            self._keeper.started(self.tool.pid)
+            self._watch(self.tool)
             return
         self._keeper.started(0)
         left = (self.dialogue.deadline() or loop.time()) - loop.time()

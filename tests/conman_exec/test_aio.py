@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 from typing import Any, Optional
@@ -147,6 +148,18 @@ def test_keeper_is_told_of_every_tool_and_waits_for_it() -> None:
     assert not session.on_terminal
     os.waitpid(keeper.pids[0], 0)
     end(session)
+
+
+def test_keeper_knows_of_a_tool_that_cannot_be_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_descriptor: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "dup", refuse)
+    keeper = RecordingKeeper()
+    with pytest.raises(OSError, match="Too many open files"):
+        asyncio.run(open_session(Shell(TARGET._replace(host="exec cat"), Settings("hp_ilo", {})), PATH, keeper))
+    assert keeper.pids == [tool.pid for tool in keeper.left]
+    os.waitpid(keeper.pids[0], 0)
 
 
 def test_keeper_makes_the_connections() -> None:
