@@ -32,6 +32,8 @@ class Tools:
         self._ending: Dict[int, _Ending] = {}
 
     def adopt(self, pid: int) -> None:
+        if pid in self._ending:
+            self._forget(pid)  # of one that had ended before its side was closed: the number is another's now
         self._children.adopt(pid, lambda status: self._ended(pid))
 
     def end(self, pid: int, on_terminal: bool) -> None:
@@ -94,7 +96,11 @@ class Tools:
     async def _connected(self, wanted: Connect) -> socket.socket:
         """Try the host's addresses in turn; raises the last one's error."""
         failure: OSError = socket.gaierror(socket.EAI_NONAME, "no address")
-        for family, address in await self._resolver.resolve(wanted.host, _port(wanted.port)):
+        if wanted.port.isdigit():
+            port = _port(wanted.port)
+        else:  # in a thread: services may be asked of a directory server that does not answer
+            port = await self._loop.run_in_executor(None, _port, wanted.port)
+        for family, address in await self._resolver.resolve(wanted.host, port):
             connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
             try:
                 await self._loop.sock_connect(connection, address)

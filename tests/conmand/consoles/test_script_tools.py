@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import tty
 from typing import Any, List, Tuple
 
@@ -61,6 +62,20 @@ def test_tool_that_goes_is_left_alone_and_its_number_too() -> None:
         await loop.advance(SOCKET_SECONDS)
         assert children.killed == [] and loop.timers() == []
         children.exit(7)  # by itself, while its session was open
+
+    run(test)
+
+
+def test_number_of_a_tool_that_had_ended_before_is_not_killed_for_it() -> None:
+    async def test(loop: ManualLoop) -> None:
+        tools, children = made(loop)
+        tools.adopt(7)
+        children.exit(7)
+        tools.end(7, False)  # its end was read after it was reaped
+        tools.adopt(7)  # another one
+        await loop.advance(SOCKET_SECONDS)
+        assert children.killed == [] and loop.timers() == []
+        children.exit(7)
 
     run(test)
 
@@ -167,6 +182,29 @@ def test_failed_connection_is_told_in_telnets_words(answer: Any, port: str, word
         tools, _ = made(loop, FakeResolver(answer))
         assert await tools.connect(Connect("h", port), 5.0) == (None, f"telnet: {words}\r\n".encode())
 
+    run(test)
+
+
+def test_names_of_services_keep_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = threading.Event()
+
+    def silent(_name: str, _protocol: str) -> int:
+        asked.set()
+        answer.wait()
+        return 1
+
+    async def test(loop: ManualLoop) -> None:
+        tools, _ = made(loop)
+        connecting = loop.create_task(tools.connect(Connect("h", "console"), 5.0))
+        while not asked.is_set():
+            await settle()
+        await loop.advance(5.0)
+        words = b"telnet: Unable to connect to remote host: Connection timed out\r\n"
+        assert await connecting == (None, words)
+        answer.set()
+
+    answer = threading.Event()
+    monkeypatch.setattr(socket, "getservbyname", silent)
     run(test)
 
 
