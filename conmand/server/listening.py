@@ -13,6 +13,7 @@ import grp
 import os
 import socket
 import stat
+import time
 from dataclasses import dataclass
 from typing import Callable, Iterator, List, MutableMapping, NoReturn, Optional, Sequence, Tuple
 
@@ -26,6 +27,9 @@ BACKLOG = 1024
 
 PORT_ATTEMPTS = 16
 """For a port that is free in both families, where the kernel chooses."""
+
+LOCK_ATTEMPTS, LOCK_WAIT_SECONDS = 50, 0.02
+"""For the lock of a socket's directory."""
 
 _FIRST_ACTIVATED = 3  # SD_LISTEN_FDS_START
 _NO_SUCH_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPFNOSUPPORT, errno.EPROTONOSUPPORT}
@@ -235,10 +239,19 @@ def _group_id(group: Optional[str]) -> int:
 
 @contextlib.contextmanager
 def _locked_directory(path: str) -> Iterator[None]:
-    """Keeps two daemons that start at once from taking each other's new socket for a stale one."""
+    """Keeps two daemons that start at once from taking each other's new socket for a stale one.
+
+    Whoever may read the directory can hold its lock for ever, so that is waited for a short time only: longer than
+    another daemon holds it.
+    """
     descriptor = os.open(encode(os.path.dirname(path)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        for _ in range(LOCK_ATTEMPTS):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(LOCK_WAIT_SECONDS)
         yield
     finally:
         os.close(descriptor)

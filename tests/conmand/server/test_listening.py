@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import grp
 import os
 import socket
@@ -238,6 +239,17 @@ def test_a_socket_in_use_is_left_alone(tmp_path: Path) -> None:
     with opened(ANY, unix(path)):
         assert failure(ANY, unix(path)) == f'Unable to bind to Unix socket "{path}": Address already in use'
         assert path.exists()
+
+
+def test_a_directory_that_somebody_keeps_locked_does_not_prevent_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "LOCK_WAIT_SECONDS", 0.0)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with opened(ANY, unix(tmp_path / "socket")), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "socket"))
+    os.close(descriptor)
 
 
 def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:
