@@ -313,6 +313,7 @@ def test_a_stop_in_the_middle_of_a_change_closes_everything(tmp_path: Path) -> N
         stopping = loop.create_task(case.site.stop())
         await loop.advance(3)  # time for the sleep to be ended
         await stopping
+        await case.site._log_files.all_opened()  # threads that were at it; what they opened is closed again
         assert not case.site.children.pids() and not case.bugs
         assert all(log.is_stopped for log in case.site.logs)
 
