@@ -69,6 +69,24 @@ def test_console_costs_one_process_and_its_sol_is_deactivated(site: Site, instal
     assert not bmc.is_active
 
 
+@pytest.mark.parametrize("given", ["in the configuration", "in the password file"])
+def test_password_is_in_no_log_status_or_list_of_processes(
+    site: Site, installed: Installed, given: str, tmp_path: Path
+) -> None:
+    with Bmc(tmp_path, password="Unguessable9") as bmc:
+        words = [bmc.host, bmc.user, *([bmc.password] if given == "in the configuration" else [])]
+        installed.passwords(f"{bmc.host}:{bmc.user}:{bmc.password}\n".encode())
+        site.start('server logfile="DIR/conmand.log,debug"\n' + line(installed, "c", "ipmitool", *words))
+        site.read_with("c.log", OPEN)
+        shown = [site.path("c.log").read_bytes()]
+        shown += [site.ask(b"QUERY OPTION=STATUS CONSOLE='c'\n"), "\n".join(site.daemon.lines).encode()]
+        for pid in [site.daemon.pid, *descendants(site.daemon.pid)]:
+            shown += [Path(f"/proc/{pid}/{file}").read_bytes() for file in ("cmdline", "environ")]
+        assert b"ipmitool" in b"".join(shown)
+        assert not [text for text in shown if b"Unguessable9" in text]
+        site.daemon.stop()
+
+
 def test_bytes_pass_unchanged_and_a_break_works_anywhere_in_a_line(site: Site, installed: Installed, bmc: Bmc) -> None:
     up(site, installed, bmc)
     bmc.node.send(b"kernel: \x80\xff panic")
