@@ -6,7 +6,6 @@ Reads the file and looks at devices and ``coredumpdir``, like the daemon's own s
 from __future__ import annotations
 
 import os
-import stat
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from conmand.config.model import (
     TestDevice,
     UnixDevice,
 )
+from conmand.config.secrecy import exposed_configuration
 from conmand.config.settings import DaemonSettings, ListenSettings
 from conmand.config.settings_file import SettingsError, SettingsProblem, load
 from conmand.config.specifiers import device_text, expand
@@ -134,25 +134,18 @@ def _report_lines(
         yield report_problem(problem)
     for mistake in mistakes:
         yield report(LogLevel.ERROR, str(mistake))
-    if mode & stat.S_IROTH and any(_holds_password(console) for console in configuration.consoles):
-        yield report(
-            LogLevel.WARNING,
-            f'Configuration "{configuration.path}" holds IPMI passwords and everyone can read it: consider mode 0600',
-        )
+    exposed = exposed_configuration(configuration, mode)
+    if exposed is not None:
+        yield report(LogLevel.WARNING, exposed)
     if not configuration.consoles:
         yield report(LogLevel.ERROR, no_consoles_defined(configuration.path))
-    yield from _summary(configuration, settings, len(mistakes))
+    yield from _summary(configuration, settings, len(mistakes), int(exposed is not None))
 
 
-def _holds_password(console: ConsoleSettings) -> bool:
-    device = console.device
-    return isinstance(device, IpmiDevice) and bool(device.options.password or device.options.kg)
-
-
-def _summary(configuration: Configuration, settings: DaemonSettings, mistakes: int) -> Iterator[str]:
+def _summary(configuration: Configuration, settings: DaemonSettings, mistakes: int, exposed: int) -> Iterator[str]:
     consoles = configuration.consoles
     errors = mistakes + sum(problem.level <= LogLevel.ERROR for problem in configuration.problems)
-    warnings = sum(problem.level is LogLevel.WARNING for problem in configuration.problems)
+    warnings = exposed + sum(problem.level is LogLevel.WARNING for problem in configuration.problems)
     logged = sum(console.log is not None for console in consoles)
     types = Counter(_type_of(console.device) for console in consoles)
     by_type = ", ".join(f"{count} {kind}" for kind, count in sorted(types.items()))

@@ -83,13 +83,18 @@ def test_no_console_fails(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("secret", ["P:hush", "K:hush"])
-def test_passwords_that_everyone_can_read_are_pointed_out_and_not_shown(secret: str, tmp_path: Path) -> None:
-    text = f"global ipmiopts='{secret}'\nconsole name=a dev='ipmi:h'\n".encode()
-    hint = 'WARNING:   Configuration "c" holds IPMI passwords and everyone can read it: consider mode 0600'
+@pytest.mark.parametrize(
+    "device", ["'ipmi:h' ipmiopts='P:hush'", "'ipmi:h' ipmiopts='K:hush'", "'ipmitool_exp.py h u hush'"]
+)
+def test_passwords_that_everyone_can_read_are_pointed_out_as_at_the_start(device: str, tmp_path: Path) -> None:
+    script = tmp_path / "ipmitool_exp.py"
+    script.write_text("")
+    script.chmod(0o755)
+    text = f"server execpath='{tmp_path}'\nconsole name=a dev={device}\n".encode()
+    hint = 'WARNING:   Everybody can read the passwords in "c" (console [a]); its mode is 0644 and should be 0640'
     status, lines = checked(tmp_path, text, 0o644)
     assert status == 0
-    assert lines[0] == hint
+    assert lines[0] == hint and "Problems: 0 errors, 1 warning" in lines
     assert "hush" not in "".join(lines)
     assert hint not in checked(tmp_path, text, 0o640)[1]
     assert hint not in checked(tmp_path, b"console name=a dev='ipmi:h'\n", 0o644)[1]
