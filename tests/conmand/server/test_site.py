@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -313,7 +314,9 @@ def test_a_stop_in_the_middle_of_a_change_closes_everything(tmp_path: Path) -> N
         stopping = loop.create_task(case.site.stop())
         await loop.advance(3)  # time for the sleep to be ended
         await stopping
-        await case.site._log_files.all_opened()  # threads that were at it; what they opened is closed again
+        for thread in threading.enumerate():
+            if thread.name == "logs":
+                thread.join()  # what it opens after the end, it closes again
         assert not case.site.children.pids() and not case.bugs
         assert all(log.is_stopped for log in case.site.logs)
 
