@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Callable, List, Sequence, Set, Tuple
+from typing import Callable, FrozenSet, List, Sequence, Tuple
 
 from conmand.config.changes import Changes, KnownProblems, changes, known_problems, new_problems
 from conmand.config.errors import no_consoles_defined
@@ -42,6 +42,7 @@ class Found:
     changes: Changes
     remarks: Tuple[Line, ...]
     known: KnownProblems
+    complaints: FrozenSet[str]
     digest: bytes
 
 
@@ -69,16 +70,15 @@ class Source:
         self.settings = settings
         self._known = known_problems(configuration.problems, text)
         self._digest = _digest(text)
-        self._complaints: Set[str] = set()
+        self._complaints: FrozenSet[str] = frozenset()
 
     def serve_natively(self, complain: Callable[[str], None]) -> None:
         """Make those consoles the daemon's own that need not be programs; at the start, once there is a log."""
 
-        def complain_and_remember(text: str) -> None:
-            self._complaints.add(text)
+        self.configuration, complaints = _served_natively(self.configuration, self.settings)
+        self._complaints = frozenset(complaints)
+        for text in complaints:
             complain(text)
-
-        self.configuration = serve_natively(self.configuration, complain_and_remember, self.settings.scripts)
 
     def read(self) -> Found:
         """What is in the files now. Blocks, runs in a thread, and leaves everything as it is. Raises ``Refused``."""
@@ -96,11 +96,13 @@ class Source:
         digest = _digest(text)
         if reasons and digest == self._digest:
             # Not a line has changed: it is a device that was there at the start and is not now. It will be back.
-            configuration, known = self.configuration, self._known
+            configuration, known, complaints = self.configuration, self._known, self._complaints
             problems, reasons = (), []
         else:
-            configuration = self._served_natively(parsed, settings, reasons)
-            known = known_problems(parsed.problems, text)
+            configuration, complained = _served_natively(parsed, settings)
+            known, complaints = known_problems(parsed.problems, text), frozenset(complained)
+            # Settings of device scripts that cannot be used, and could before, are a reason too.
+            reasons += [text for text in complained if text not in self._complaints]
         if not configuration.consoles:
             reasons.append(no_consoles_defined(path))
         if reasons:
@@ -111,22 +113,20 @@ class Source:
             changes(self.configuration, configuration, self.settings, settings),
             tuple((problem.level, str(problem)) for problem in problems),
             known,
+            complaints,
             digest,
         )
-
-    def _served_natively(
-        self, configuration: Configuration, settings: DaemonSettings, reasons: List[str]
-    ) -> Configuration:
-        """Settings of device scripts that cannot be used, and could before, are a reason too."""
-        complaints: List[str] = []
-        configuration = serve_natively(configuration, complaints.append, settings.scripts)
-        reasons += [text for text in complaints if text not in self._complaints]
-        return configuration
 
     def accept(self, found: Found) -> None:
         """``found`` is in effect from now on."""
         self.configuration, self.settings = found.configuration, found.settings
-        self._known, self._digest = found.known, found.digest
+        self._known, self._complaints, self._digest = found.known, found.complaints, found.digest
+
+
+def _served_natively(configuration: Configuration, settings: DaemonSettings) -> Tuple[Configuration, List[str]]:
+    """With the consoles that need not be programs, and what is to be complained of."""
+    complaints: List[str] = []
+    return serve_natively(configuration, complaints.append, settings.scripts), complaints
 
 
 def _digest(text: bytes) -> bytes:

@@ -204,3 +204,7 @@ def test_settings_of_device_scripts_that_get_lost_are_a_reason_and_old_complaint
         assert case.read(A + B).changes
         complaints.append("new")
         assert case.refused() == ["new"]
+        complaints.clear()
+        case.source.accept(case.source.read())
+        complaints.append("old")  # it was mended, and is a reason when it comes back
+        assert case.refused() == ["old"]
