@@ -13,9 +13,11 @@ from tests.fakes.daemons import OURS, start_daemon
 from tests.fakes.files import read_when
 from tests.fakes.sessions import open_session
 from tests.fakes.sites import Site
+from tests.fakes.wrong_clock import CONSTANTS, WrongClock
 from tests.system.faults.logs import OPENED, accounts, node, numbered_lines, rotated, said
 
 FAST = {"conmand.server.rotation.LOOK_SECONDS": 0.01}
+DAY_SECONDS = 86400
 LOGGED = 'server logdir="DIR/logs"\nglobal log="%N.log"\n'
 
 
@@ -96,6 +98,28 @@ def test_the_quota_holds_whatever_a_node_says(tmp_path: Path) -> None:
         read_when(site.path("logs/c.log"), within)
         site.daemon.stop()
         assert lines.endswith(b"".join(map(said, rotated(site.path("logs")))))
+
+
+def test_a_name_with_a_date_is_followed_over_midnight_without_a_signal(tmp_path: Path) -> None:
+    clock = WrongClock(tmp_path)
+    config = 'server logdir="DIR/logs"\nglobal log="%Y-%m-%d.%N.log"\n'
+    with Site(OURS, tmp_path) as site:
+        file = settings(site, "roll_over = yes\n")
+        peer = node(site, config, "--settings", file, environ=clock.environ, constants={**FAST, **CONSTANTS})
+        reader = site.session(b"MONITOR CONSOLE='c'\n")
+        lines, number = b"", 0
+        for days in range(3):
+            clock.set(days * DAY_SECONDS)
+            while len(list(site.path("logs").iterdir())) <= days or number % 100:
+                block = numbered_lines(number, number + 1)
+                peer.send(block)
+                reader.receive_until(block)
+                lines, number = lines + block, number + 1
+        assert accounts(site) == {"read": len(lines), "logged": len(lines), "waiting": 0, "lost": 0}
+        assert site.daemon.stop() == 0
+        files = [path.read_bytes() for path in sorted(site.path("logs").iterdir())]
+        assert len(files) >= 3 and all(content.startswith(b"\r\n<ConMan> Console [c] log opened") for content in files)
+        assert b"".join(map(said, files)) == lines
 
 
 def test_rotation_can_be_turned_on_while_the_daemon_runs(tmp_path: Path) -> None:
