@@ -115,14 +115,16 @@ def cpu_samples(plan: Plan, subject: Subject, site: Site, kind: str, tick_second
     yield Sample(f"{kind}noise {consoles}", label, result.foreign_share)
 
 
-def print_lines(site: Site, lines: int, rate: float, tick_seconds: float, limit_seconds: float) -> Run:
-    """Let the devices print, and wait until all of it is in the logs or the time is over."""
+def print_lines(
+    site: Site, lines: int, rate: float, tick_seconds: float, limit_seconds: float, group: int = 1
+) -> Run:
+    """Let the devices print, ``group`` lines in a write, and wait until all is in the logs or the time is over."""
     logged_before = site.count_logged()
     expected = site.log_bytes() + lines * (LINE_BYTES + STAMP_BYTES)
     cpu_before = site.daemon.cpu_seconds()
     load_before, own_before = processes.cpu_seconds([site.load.pid]), time.process_time()
     busy_before, start = processes.busy_seconds(), time.monotonic()
-    site.load.send(lines, rate, tick_seconds)
+    site.load.send(lines, rate, tick_seconds, group)
     nominal = lines / rate if rate else 0.0
     sent = site.load.sent(nominal + limit_seconds)
     seconds = wait_until_logged(site, expected, start + nominal + limit_seconds) - start
