@@ -110,6 +110,7 @@ def test_files_and_directories_are_made_with_the_originals_modes(tmp_path: Path)
         year = time.strftime("%Y")
         for name in ("n-%-%z", f"p_1_x/{year}.log", f"q/q.sock/{year}.log"):
             site.read_with(f"logs/{name}", b"log opened")
+        site.read_with("existing.log", b"log opened")
         site.settle()
         return {"modes": _modes(site.directory), "existing": existing, "daemon": []}
 
