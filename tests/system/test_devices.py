@@ -233,6 +233,8 @@ def test_a_refused_telnet_console_is_tried_when_a_client_comes(tmp_path: Path) -
     def scenario(site: Site) -> Seen:
         peer = site.telnet_peer(refusing=True)
         site.start(LOGS + telnet_console(peer))
+        if site.is_ours:
+            site.daemon.wait_for("Unable to connect")
         site.settle()
         peer.listen()
         client = site.session(CONNECT)
