@@ -30,6 +30,11 @@ stands in nobody's way: with half of the BMCs dead, the others come up all the s
 half a second, which some BMCs answer with an error that costs the session a minute: if all began at once, those that
 are slow because of all the others would be such."""
 
+QUICK_SECONDS = 0.25
+MAX_OPENING_QUICKLY = 256
+"""An opening as quick as that makes room for one more beside it, up to so many; one that outlasts its turn takes such
+room away again. So the number grows until openings begin to slow each other down."""
+
 STOP_SECONDS = 5.0
 """For the BMCs to confirm the end of their sessions; a session not closed ends at the BMC after a minute or so."""
 
@@ -88,7 +93,9 @@ class SolEngine:
         self._loop = loop
         self._resolver = resolver
         self._library = library
-        self._turns = _Turns(loop, max(math.ceil(MAX_OPENING * part), 1), TURN_SECONDS)
+        self._turns = _Turns(
+            loop, max(math.ceil(MAX_OPENING * part), 1), max(math.ceil(MAX_OPENING_QUICKLY * part), 1), TURN_SECONDS
+        )
         self._connecting: Set[asyncio.Task[object]] = set()
         self.problem = problem
         """Why there are no sessions; empty if there are."""
@@ -231,11 +238,14 @@ def _set(future: asyncio.Future[None]) -> None:
 
 
 class _Turns:
-    """At most ``limit`` at a time, in order of arrival; a turn that lasts longer than ``seconds`` counts no more."""
+    """At most ``first`` at a time, up to ``most`` while turns are quick, in order of arrival; a turn that lasts longer
+    than ``seconds`` counts no more."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, seconds: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, first: int, most: int, seconds: float) -> None:
         self._loop = loop
-        self._free = limit
+        self._free = first
+        self._extra = 0  # beside the first
+        self._most_extra = max(most - first, 0)
         self._seconds = seconds
         self._waiting: Deque[asyncio.Future[None]] = deque()
 
@@ -252,6 +262,7 @@ class _Turns:
                 if not mine.cancelled():
                     self._end()  # it was our turn, just when we left
                 raise
+        began = self._loop.time()
         timer = self._loop.call_later(self._seconds, lambda: end())
         ended = False
 
@@ -260,9 +271,18 @@ class _Turns:
             if not ended:
                 ended = True
                 timer.cancel()
-                self._end()
+                self._end_after(self._loop.time() - began)
 
         return end
+
+    def _end_after(self, seconds: float) -> None:
+        if seconds <= QUICK_SECONDS and self._extra < self._most_extra:
+            self._extra += 1
+            self._end()
+        elif seconds >= self._seconds and self._extra:
+            self._extra -= 1
+            return
+        self._end()
 
     def _end(self) -> None:
         while self._waiting:

@@ -94,6 +94,8 @@ KIB, MIB = 1024, 1024 * 1024
         ("consoles.ipmi.RELAPSES", (1, 60, 60, 0), "lost within 60 s is opened again after 1 s, 2 s, ... 60 s"),
         ("consoles.ipmi.JITTER", 0.1, "up to a tenth longer, at random"),
         ("consoles.ipmi_engine.MAX_OPENING", 32, "32 sessions are opened at a time"),
+        ("consoles.ipmi_engine.MAX_OPENING_QUICKLY", 256, "up to 256 while they take"),
+        ("consoles.ipmi_engine.QUICK_SECONDS", 0.25, "no longer than 0.25 s"),
         ("consoles.ipmi_engine.TURN_SECONDS", 0.5, "longer than 0.5 s counts no more"),
         ("consoles.ipmi_engine.STOP_SECONDS", 5, "5 s for the BMCs"),
         # Workers.

@@ -227,6 +227,7 @@ def test_an_unknown_name_has_the_librarys_words_and_never_reaches_it(answer: obj
 
 def test_few_sessions_are_opened_at_a_time_and_slow_ones_stand_in_nobodys_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ipmi_engine, "MAX_OPENING", 3)
+    monkeypatch.setattr(ipmi_engine, "MAX_OPENING_QUICKLY", 3)
 
     async def test(loop: ManualLoop) -> None:
         library = FakeLibrary()
@@ -249,6 +250,37 @@ def test_few_sessions_are_opened_at_a_time_and_slow_ones_stand_in_nobodys_way(mo
             attempt.cancel()
         await asyncio.gather(*attempts, return_exceptions=True)
         assert loop.timers() == []
+
+    run(test)
+
+
+def test_more_are_opened_at_a_time_while_that_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ipmi_engine, "MAX_OPENING", 2)
+    monkeypatch.setattr(ipmi_engine, "MAX_OPENING_QUICKLY", 4)
+
+    async def test(loop: ManualLoop) -> None:
+        library = FakeLibrary()
+        engine = engine_of(loop, library)
+        attempts = [loop.create_task(engine.connect(f"127.0.0.{number}", OPTIONS)) for number in range(1, 30)]
+        begun = library.contexts
+        await settle()
+        assert len(begun) == 2
+        # Each quick one makes room for another, up to four at a time.
+        for ended, expected in enumerate([4, 6, 7, 8]):
+            begun[ended].settle(Status.FAILED, "BMC busy")
+            await settle()
+            assert len(begun) == expected
+        # One that is neither quick nor outlasts its turn changes nothing;
+        await loop.advance(0.3)
+        begun[4].settle(Status.FAILED, "BMC busy")
+        await settle()
+        assert len(begun) == 9
+        # of those that outlast it, two give back the room that was made, and the third does not.
+        await loop.advance(0.2)
+        assert len(begun) == 10
+        for attempt in attempts:
+            attempt.cancel()
+        await asyncio.gather(*attempts, return_exceptions=True)
 
     run(test)
 
