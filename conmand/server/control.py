@@ -13,7 +13,9 @@ import os
 import socket
 import struct
 from dataclasses import dataclass
-from typing import Awaitable, Callable, Optional, Set, Tuple
+from typing import Awaitable, Callable, Optional, Tuple
+
+from conmand.server.tasks import OwnedTasks
 
 REQUEST = b"RELOAD\n"
 REQUEST_SECONDS = 10.0
@@ -50,7 +52,7 @@ class ControlSocket:
         self._reload = reload
         self._listening: Optional[socket.socket] = None
         self._paused: Optional[asyncio.TimerHandle] = None
-        self._tasks: Set[asyncio.Task[None]] = set()
+        self._tasks = OwnedTasks(self._loop)
 
     def start(self) -> Optional[str]:
         """Returns why nobody can ask, if so: another container of the same network may have our pid. Signals work."""
@@ -77,9 +79,7 @@ class ControlSocket:
             self._loop.remove_reader(self._listening.fileno())
             self._listening.close()
             self._listening = None
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
 
     def _accept(self) -> None:
         assert self._listening is not None, "a reader is registered only while it is open"
@@ -95,9 +95,7 @@ class ControlSocket:
             sock.close()
             return
         sock.setblocking(False)
-        task = self._loop.create_task(self._answer(sock))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.start(self._answer(sock))
 
     async def _answer(self, sock: socket.socket) -> None:
         with sock:

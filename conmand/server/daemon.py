@@ -7,7 +7,7 @@ import faulthandler
 import os
 import resource
 import signal
-from typing import Any, Coroutine, Dict, List, Optional, Protocol, Sequence, TypeVar
+from typing import List, Optional, Protocol, Sequence
 
 from conman import __version__
 from conmand.config.changes import ConsoleChanges
@@ -28,6 +28,7 @@ from conmand.server.process_setup import ServiceManager, release_signals
 from conmand.server.reload import Found, Refused, Source
 from conmand.server.resolver import NameResolver
 from conmand.server.site import Site, SiteOptions, expand
+from conmand.server.tasks import OwnedTasks
 from conmand.server.workers import plan
 
 DAEMON_LOG_RETRY_SECONDS = 60.0
@@ -35,8 +36,6 @@ DAEMON_LOG_RETRY_SECONDS = 60.0
 MAX_CLIENTS = 10_000
 MIN_CLIENTS = 16
 RESERVED_DESCRIPTORS = 64
-
-T = TypeVar("T")
 
 
 class Serving(Protocol):
@@ -87,9 +86,9 @@ class Daemon:
 
     async def run(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._loop.set_exception_handler(lambda loop, context: self._report_bug(context))
+        self._loop.set_exception_handler(lambda loop, context: report_bug(self._log, context))
         self._stopping: asyncio.Future[int] = self._loop.create_future()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = OwnedTasks(self._loop)
         self._reconfiguring = asyncio.Lock()
         self._next_reconfig: Optional[asyncio.Task[Outcome]] = None
         self._build()
@@ -102,8 +101,8 @@ class Daemon:
             self._log.debug(f"Unable to listen for reload requests: {complaint}")
         self._service_manager.notify(f"READY=1\nMAINPID={os.getpid()}")
         self._site.start()
-        self._own(self._retry_daemon_log())
-        self._own(self._service_manager.feed_watchdog())
+        self._tasks.start(self._retry_daemon_log())
+        self._tasks.start(self._service_manager.feed_watchdog())
         signal_number = await self._stopping
         await self._stop(signal_number)
 
@@ -129,10 +128,10 @@ class Daemon:
     def _serve(self, server: ServerSettings, consoles: Sequence[ConsoleSettings]) -> Serving:
         workers = plan.count(self._options.settings.workers, len(consoles), len(os.sched_getaffinity(0)))
         if workers == 1:
-            return Site(server, consoles, self._options, self._log, self._loop, self._report_bug)
+            return Site(server, consoles, self._options, self._log, self._loop)
         from conmand.server.workers.front import Front  # one process needs nothing of this
 
-        return Front(server, consoles, self._options, workers, self._log, self._loop, self._report_bug)
+        return Front(server, consoles, self._options, workers, self._log, self._loop)
 
     # Signals.
 
@@ -170,7 +169,7 @@ class Daemon:
     def _reconfigure_soon(self) -> asyncio.Task[Outcome]:
         """One that has not begun yet will do for all who ask meanwhile."""
         if self._next_reconfig is None:
-            self._next_reconfig = self._own(self._reconfigure())
+            self._next_reconfig = self._tasks.start(self._reconfigure())
         return self._next_reconfig
 
     async def _reconfigure(self) -> Outcome:
@@ -229,7 +228,7 @@ class Daemon:
             self._configuration_replaced()
 
     def _configuration_replaced(self) -> None:
-        self._own(self._follow_configuration())
+        self._tasks.start(self._follow_configuration())
 
     async def _follow_configuration(self) -> None:
         try:
@@ -283,29 +282,10 @@ class Daemon:
         # 2. No more clients, then no more consoles.
         self._watcher.close()
         await self._control.stop()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
         await self._listener.stop()
         await self._site.stop()
         self._log.notice(f"Stopping ConMan daemon {__version__} (pid {os.getpid()})")
-
-    # Odds and ends.
-
-    def _own(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = self._loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._task_done)
-        return task
-
-    def _task_done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._report_bug({"message": "a task failed", "exception": task.exception()})
-
-    def _report_bug(self, context: Dict[str, Any]) -> None:
-        report_bug(self._log, context)
-
 
 def max_clients(shares: Sequence[Sequence[ConsoleSettings]]) -> int:
     """How many clients may be connected, so that consoles and their logs always find descriptors.

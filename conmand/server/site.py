@@ -13,7 +13,7 @@ import signal
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Callable, Coroutine, Dict, Iterable, List, Optional, Sequence
+from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, Optional, Sequence
 
 from conmand.config import specifiers
 from conmand.config.changes import ConsoleChange, ConsoleChanges
@@ -35,6 +35,7 @@ from conmand.server.reset import ResetCommands
 from conmand.server.resolver import NameResolver
 from conmand.server.rotation import Rotation
 from conmand.server.sessions import LocalSessions
+from conmand.server.tasks import OwnedTasks
 
 if TYPE_CHECKING:
     from conmand.consoles.libipmiconsole import Started
@@ -79,14 +80,12 @@ class Site:
         options: SiteOptions,
         daemon_log: DaemonLog,
         loop: asyncio.AbstractEventLoop,
-        report_bug: Callable[[Dict[str, Any]], None],
     ) -> None:
         self.server = server
         self._options = options
         self._log = daemon_log
         self._loop = loop
-        self._report_bug = report_bug
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = OwnedTasks(self._loop)
         self._opening: Optional[asyncio.Task[None]] = None
         self._stamping: Optional[asyncio.Task[None]] = None
         self.children = ChildReaper(loop, cwd=None if options.foreground else "/")
@@ -124,9 +123,9 @@ class Site:
 
     def start(self) -> None:
         """Begin to open the consoles; clients may come at once."""
-        self._opening = self._own(self._start_consoles())
+        self._opening = self._tasks.start(self._start_consoles())
         self._stamp_logs()
-        self._own(look_for_deleted(self.logs, self._log_files))
+        self._tasks.start(look_for_deleted(self.logs, self._log_files))
         self._rotation.start()
 
     async def opened(self, seconds: float) -> None:
@@ -207,7 +206,7 @@ class Site:
             self._stamping.cancel()
             self._stamping = None
         if self.server.timestamp_minutes:
-            self._stamping = self._own(stamp_at_intervals(self.logs, self.server.timestamp_minutes))
+            self._stamping = self._tasks.start(stamp_at_intervals(self.logs, self.server.timestamp_minutes))
 
     def _expand_reset(self, console: SharedConsole) -> str:
         assert self.server.resetcmd is not None, "asked for only when there is one"
@@ -231,7 +230,7 @@ class Site:
         if self._services.script_logins is not None:
             self._services.script_logins.configure(settings.scripts)
         self.resets.configure(self._expand_reset if server.resetcmd else None)
-        self._opening = self._own(self._open_changed(self._change(changes)))
+        self._opening = self._tasks.start(self._open_changed(self._change(changes)))
         if stamps:
             self._stamp_logs()
         if rotation:
@@ -303,9 +302,7 @@ class Site:
     async def stop(self) -> None:
         """Close everything in order. Whoever accepts clients has stopped before."""
         # 1. Nothing new: no consoles, no stamps, no clients.
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
         await self._rotation.close()
         self.sessions.stop()
         # 2. Close the devices; programs see the end of their input, which is how ipmitool ends its session in order.
@@ -341,19 +338,6 @@ class Site:
         for pid in programs:
             # What a program has started goes with it (errata D3), also if the program itself went when it was asked.
             self.children.kill(pid, signal.SIGKILL)
-
-    # Odds and ends.
-
-    def _own(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self._loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._task_done)
-        return task
-
-    def _task_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._report_bug({"message": "a task failed", "exception": task.exception()})
 
 
 def expand(pattern: str, settings: Optional[ConsoleSettings], pid: Optional[int] = None) -> str:

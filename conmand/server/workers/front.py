@@ -8,7 +8,7 @@ import signal
 from collections import Counter
 from dataclasses import replace
 from functools import partial
-from typing import Any, Callable, Coroutine, Dict, List, Sequence, Set
+from typing import Any, Dict, List, Sequence, Set
 
 from conmand.config.changes import ConsoleChanges
 from conmand.config.model import ConsoleSettings, ServerSettings
@@ -17,6 +17,7 @@ from conmand.server.children import ChildReaper
 from conmand.server.daemonlog import DaemonLog
 from conmand.server.resolver import NameResolver
 from conmand.server.site import CHILDREN_SECONDS, SiteOptions, expand
+from conmand.server.tasks import OwnedTasks
 from conmand.server.workers import messages as m
 from conmand.server.workers import orphans, plan
 from conmand.server.workers.process import WorkerProcess
@@ -40,13 +41,11 @@ class Front:
         workers: int,
         daemon_log: DaemonLog,
         loop: asyncio.AbstractEventLoop,
-        report_bug: Callable[[Dict[str, Any]], None],
     ) -> None:
         self._options = options
         self._log = daemon_log
         self._loop = loop
-        self._report_bug = report_bug
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = OwnedTasks(self._loop)
         self._stopping = False
         self._spared: Set[int] = set()  # reset commands that have outlived their worker
         self.children = ChildReaper(loop, cwd=None if options.foreground else "/")
@@ -152,7 +151,7 @@ class Front:
     def gone(self, worker: WorkerProcess) -> None:
         if not self._stopping:
             self.sessions.worker_gone(worker)
-            self._own(self._replace(worker))
+            self._tasks.start(self._replace(worker))
 
     async def _replace(self, worker: WorkerProcess) -> None:
         """Start ``worker`` again, once nothing that its predecessor started holds a device any more."""
@@ -187,9 +186,7 @@ class Front:
         """Let all workers stop, and end those that do not. Whoever accepts clients has stopped before."""
         # 1. No more replacements.
         self._stopping = True
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
         self.sessions.stop()
         # 2. The workers, all at the same time.
         for worker in self._workers:
@@ -203,18 +200,6 @@ class Front:
         await self._end_orphans()
         await self._end(self.children.pids())
         self.resolver.close()
-
-    # Odds and ends.
-
-    def _own(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._task_done)
-
-    def _task_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._report_bug({"message": "a task failed", "exception": task.exception()})
 
 
 def share_of_limits(options: SiteOptions, consoles: int, of: int) -> SiteOptions:

@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import threading
-from typing import Any, Awaitable, Callable, Dict, List, Optional, Set, Type, cast
+from typing import Any, Awaitable, Callable, Dict, List, Optional, Type, cast
 
 from conmand.config.model import LogLevel
 from conmand.server import status
@@ -18,6 +18,7 @@ from conmand.server.daemonlog import DaemonLog
 from conmand.server.handshake import Caller
 from conmand.server.sessions import busy_lines
 from conmand.server.site import Site
+from conmand.server.tasks import OwnedTasks
 from conmand.server.workers import messages as m
 from conmand.server.workers.channel import NO_DESCRIPTOR, Channel
 from conmand.server.workers.standin import StandIn
@@ -73,15 +74,13 @@ class Worker:
         self._site: Site
         self._ending = asyncio.Event()
         self._stand_ins: Dict[int, StandIn] = {}
-        self._tasks: Set[asyncio.Task[None]] = set()
+        self._tasks = OwnedTasks(self._loop)
 
     async def run(self) -> None:
-        self._loop.set_exception_handler(lambda loop, context: self._report_bug(context))
+        self._loop.set_exception_handler(lambda loop, context: report_bug(self._log, context))
         self._channel.start()
         await self._ending.wait()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
         for stand_in in self._stand_ins.values():
             stand_in.detach(silently=True)
         if hasattr(self, "_site"):
@@ -103,10 +102,10 @@ class Worker:
 
     def _setup(self, message: m.Setup) -> None:
         self._log.worker = message.number
-        self._site = Site(message.server, message.consoles, message.options, self._log, self._loop, self._report_bug)
+        self._site = Site(message.server, message.consoles, message.options, self._log, self._loop)
         self._site.resets.changed = self._resets_changed
         self._site.start()
-        self._own(self._become_ready())
+        self._tasks.start(self._become_ready())
 
     async def _become_ready(self) -> None:
         """Clients come when the consoles are open, if that does not take long, as if we had been there first."""
@@ -123,7 +122,7 @@ class Worker:
             self._channel.send(m.Ended(message.session))
             return
         sock = HandedSocket(fd, lambda: self._channel.send(m.Ended(message.session)))
-        self._own(self._begin_session(sock, message))
+        self._tasks.start(self._begin_session(sock, message))
 
     async def _begin_session(self, sock: HandedSocket, message: m.Begin) -> None:
         begun = False
@@ -139,7 +138,7 @@ class Worker:
                 sock.close()
 
     def _answer(self, message: m.Request) -> None:
-        self._own(self._answer_in_time(message))
+        self._tasks.start(self._answer_in_time(message))
 
     async def _answer_in_time(self, message: m.Request) -> None:
         try:
@@ -212,20 +211,6 @@ class Worker:
 
     def _stop(self, message: m.Stop) -> None:
         self._ending.set()
-
-    def _own(self, coroutine: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._task_done)
-
-    def _task_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._report_bug({"message": "a task failed", "exception": task.exception()})
-
-    def _report_bug(self, context: Dict[str, Any]) -> None:
-        report_bug(self._log, context)
-
 
 _ACTIONS: Dict[Type[Any], Callable[[Worker, Any], None]] = {
     m.Setup: Worker._setup,

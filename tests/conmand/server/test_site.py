@@ -43,10 +43,9 @@ class Case:
     def __init__(self, loop: ManualLoop, consoles: Sequence[ConsoleSettings], server: ServerSettings) -> None:
         self.loop = loop
         self.daemon_log = RecordingLog()
-        self.bugs: List[Dict[str, Any]] = []
-        self.site = Site(
-            server, consoles, SiteOptions(foreground=True, truncate_logs=False), self.daemon_log, loop, self.bugs.append
-        )
+        self.bugs = loop.bugs
+        options = SiteOptions(foreground=True, truncate_logs=False)
+        self.site = Site(server, consoles, options, self.daemon_log, loop)
 
     @property
     def configured(self) -> List[ConsoleSettings]:

@@ -37,19 +37,18 @@ class Asked(WorkerProcess):
 
 def with_front(workers: int, consoles: Sequence[ConsoleSettings], test: Callable[[Front], Awaitable[None]]) -> None:
     async def whole(loop: ManualLoop) -> None:
-        bugs: List[Dict[str, Any]] = []
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(front_module, "WorkerProcess", Asked)
             patch.setattr(orphans, "adopt_orphans", lambda: None)
             options = SiteOptions(foreground=True, truncate_logs=False)
-            front = Front(SERVER, consoles, options, workers, RecordingLog(), loop, bugs.append)
+            front = Front(SERVER, consoles, options, workers, RecordingLog(), loop)
         try:
             await test(front)
         finally:
             for worker in front._workers:
                 worker.pid = 0
             await front.stop()
-        assert not bugs
+        assert not loop.bugs
 
     run(whole)
 
