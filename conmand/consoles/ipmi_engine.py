@@ -12,13 +12,13 @@ import math
 import os
 import socket
 import threading
-from collections import deque
 from functools import partial
-from typing import Callable, Deque, Optional, Set, Tuple
+from typing import Optional, Set, Tuple
 
 from conmand.config.model import IpmiOptions
 from conmand.consoles.base import Resolver
 from conmand.consoles.libipmiconsole import Context, Library, LibraryError, Status
+from conmand.consoles.turns import Turns
 
 CONNECT_SECONDS = 300.0
 """The library gives up after a minute by itself; this is for the day it does not. Source: ConMan 0.3.1."""
@@ -93,8 +93,12 @@ class SolEngine:
         self._loop = loop
         self._resolver = resolver
         self._library = library
-        self._turns = _Turns(
-            loop, max(math.ceil(MAX_OPENING * part), 1), max(math.ceil(MAX_OPENING_QUICKLY * part), 1), TURN_SECONDS
+        self._turns = Turns(
+            loop,
+            max(math.ceil(MAX_OPENING * part), 1),
+            TURN_SECONDS,
+            most=math.ceil(MAX_OPENING_QUICKLY * part),
+            quick_seconds=QUICK_SECONDS,
         )
         self._connecting: Set[asyncio.Task[object]] = set()
         self.problem = problem
@@ -111,12 +115,13 @@ class SolEngine:
         assert task is not None, "called from a coroutine"
         self._connecting.add(task)
         try:
-            end_of_turn = await self._turns.wait()
+            turn = self._turns.ask()
             try:
+                await turn.come
                 address = await self._numeric_address(host)
                 return await self._open(self._library, address, options)
             finally:
-                end_of_turn()
+                turn.end()
         finally:
             self._connecting.discard(task)
 
@@ -235,59 +240,3 @@ def is_numeric(host: str) -> bool:
 def _set(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-class _Turns:
-    """At most ``first`` at a time, up to ``most`` while turns are quick, in order of arrival; a turn that lasts longer
-    than ``seconds`` counts no more."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, first: int, most: int, seconds: float) -> None:
-        self._loop = loop
-        self._free = first
-        self._extra = 0  # beside the first
-        self._most_extra = max(most - first, 0)
-        self._seconds = seconds
-        self._waiting: Deque[asyncio.Future[None]] = deque()
-
-    async def wait(self) -> Callable[[], None]:
-        """Returns what ends the turn; calling it twice does no harm."""
-        if self._free:
-            self._free -= 1
-        else:
-            mine = self._loop.create_future()
-            self._waiting.append(mine)
-            try:
-                await mine
-            except asyncio.CancelledError:
-                if not mine.cancelled():
-                    self._end()  # it was our turn, just when we left
-                raise
-        began = self._loop.time()
-        timer = self._loop.call_later(self._seconds, lambda: end())
-        ended = False
-
-        def end() -> None:
-            nonlocal ended
-            if not ended:
-                ended = True
-                timer.cancel()
-                self._end_after(self._loop.time() - began)
-
-        return end
-
-    def _end_after(self, seconds: float) -> None:
-        if seconds <= QUICK_SECONDS and self._extra < self._most_extra:
-            self._extra += 1
-            self._end()
-        elif seconds >= self._seconds and self._extra:
-            self._extra -= 1
-            return
-        self._end()
-
-    def _end(self) -> None:
-        while self._waiting:
-            waiting = self._waiting.popleft()
-            if not waiting.done():  # those that have left are still in the queue
-                waiting.set_result(None)
-                return
-        self._free += 1

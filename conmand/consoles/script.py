@@ -24,8 +24,9 @@ from conman_exec.telnet import SERIAL_BREAK
 from conmand.config.model import ConsoleSettings, LogLevel, ScriptDevice
 from conmand.consoles.base import MAX_UNSENT_BYTES, DescriptorConsole, Services, Sink, State
 from conmand.consoles.process import ProcessConsole
-from conmand.consoles.script_logins import Prepared, Turn, shared_logins
+from conmand.consoles.script_logins import Prepared, shared_logins
 from conmand.consoles.script_tools import ToolKeeper
+from conmand.consoles.turns import Turn
 from conmand.proto.delta import format_delta
 
 JITTER = 0.1

@@ -1,16 +1,14 @@
 """What the device scripts inside the daemon share: turns to log in, and the files they read.
 
-A site's consoles are started together, and fail together when a switch does. So only so many log in at a time, those
-that somebody waits for before the others.
+Only so many log in at a time, those that somebody waits for before the others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import Deque, Dict, Optional, Tuple
+from typing import Dict, Optional, Tuple
 
 from conman_exec.arguments import Files, Invocation, parse
 from conman_exec.dialogue import Dialogue
@@ -21,6 +19,7 @@ from conmand.config.model import ScriptDevice
 from conmand.config.settings import ScriptSettings
 from conmand.consoles.base import Services
 from conmand.consoles.script_tools import Tools
+from conmand.consoles.turns import Turns
 
 TURN_SECONDS = 3.0
 """A login that takes longer waits for a device that does not answer, and stands in nobody's way: with half of the BMCs
@@ -77,68 +76,6 @@ def shared_logins(services: Services) -> ScriptLogins:
     if services.script_logins is None:
         services.script_logins = ScriptLogins(services)
     return services.script_logins
-
-
-class Turns:
-    """At most ``limit`` at a time, in order of arrival; a turn that lasts longer than ``seconds`` counts no more."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, seconds: float) -> None:
-        self._loop = loop
-        self._limit = self._free = limit
-        self._seconds = seconds
-        self._waiting: Deque[Turn] = deque()
-
-    def ask(self) -> Turn:
-        """A turn to wait for; it is to be ended in any case."""
-        turn = Turn(self)
-        self._waiting.append(turn)
-        self._go_on()
-        return turn
-
-    def limit(self, limit: int) -> None:
-        """At most so many from now on; who has a turn keeps it."""
-        self._free += limit - self._limit
-        self._limit = limit
-        self._go_on()
-
-    def _go_on(self) -> None:
-        while self._free > 0 and self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.come.done():  # else who waited has been cancelled, and has yet to say so
-                self._free -= 1
-                self._begin(turn)
-
-    def _begin(self, turn: Turn) -> None:
-        turn.come.set_result(None)
-        turn.timer = self._loop.call_later(self._seconds, turn.end)
-
-
-class Turn:
-    def __init__(self, turns: Turns) -> None:
-        self._turns = turns
-        self._ended = False
-        self.come: asyncio.Future[None] = turns._loop.create_future()
-        self.timer: Optional[asyncio.TimerHandle] = None
-
-    def hurry(self) -> None:
-        """Somebody waits for this one: before all others."""
-        if not self._ended and not self.come.done():
-            self._turns._waiting.remove(self)
-            self._turns._waiting.appendleft(self)
-
-    def end(self) -> None:
-        """Idempotent."""
-        if self._ended:
-            return
-        self._ended = True
-        turns = self._turns
-        if self.timer is None:
-            if self in turns._waiting:
-                turns._waiting.remove(self)
-            return
-        self.timer.cancel()
-        turns._free += 1
-        turns._go_on()
 
 
 class KeptFiles(Files):
