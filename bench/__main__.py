@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import List, Optional
 
 from bench import measure, plan, processes, report
-from bench.site import REPOSITORY, BenchmarkFailed, Subject
+from bench.site import REPOSITORY, BenchmarkFailed, Subject, our_command
 
 RESULTS = REPOSITORY / "bench" / "results"
 SIZES = {"full": plan.FULL, "quick": plan.QUICK, "tiny": plan.TINY}
@@ -23,7 +23,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     chosen: plan.Plan = SIZES[options.size]
     if options.repeats:
         chosen = replace(chosen, repeats=options.repeats)
-    subjects = [Subject(report.OURS, (options.python, "-m", "conmand"))]
+    subjects = [Subject(report.OURS, our_command(options.python))]
     if not options.without_original:
         program = original_conmand()
         if not os.access(program, os.X_OK):

@@ -25,7 +25,7 @@ from bench.__main__ import RESULTS, original_conmand
 from bench.exec_scripts import WRAPPER, original_script, private_kib
 from bench.measure import Sample
 from bench.report import Row
-from bench.site import BenchmarkFailed, Daemon, Subject
+from bench.site import BenchmarkFailed, Daemon, Subject, our_command
 from tests.fakes.bmc import Bmc
 from tests.fakes.bmc_fleet import fleet
 from tests.fakes.installed import Installed
@@ -115,11 +115,11 @@ def of(subject: str, consoles: int) -> Found:
         (directory / "logs").mkdir()
         bmcs = stack.enter_context(fleet(directory / "bmcs", consoles)).bmcs
         if subject == report.OURS:
-            daemon_argv, scripts = [sys.executable, "-m", "conmand"], ours(directory, bmcs)
+            command, scripts = our_command(), ours(directory, bmcs)
         else:
-            daemon_argv, scripts = originals_command(directory), originals(bmcs)
+            command, scripts = tuple(originals_command(directory)), originals(bmcs)
         (directory / "conman.conf").write_text(configuration(directory, scripts))
-        daemon = Daemon(Subject(subject, daemon_argv), directory)
+        daemon = Daemon(Subject(subject, command), directory)
         ended = stack.enter_context(ExitStack())
         ended.callback(daemon.close)
         up, up_seconds = wait_until_up(directory, daemon, consoles)

@@ -18,7 +18,7 @@ from bench import processes, report
 from bench.__main__ import RESULTS, original_conmand
 from bench.measure import Sample
 from bench.report import Row
-from bench.site import BenchmarkFailed, Daemon, Subject
+from bench.site import BenchmarkFailed, Daemon, Subject, our_command
 from tests.fakes.bmc_fleet import IPMIOPTS, Fleet, dev, fleet
 
 LIMIT_SECONDS = 120.0
@@ -54,7 +54,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     parser.add_argument("--results", type=Path, default=RESULTS, help="directory for the table")
     options = parser.parse_args(arguments)
     plan = Plan(options.bmcs, options.seconds, options.seconds, 1.0, options.repeats)
-    subjects = [Subject(report.OURS, (sys.executable, "-m", "conmand"))]
+    subjects = [Subject(report.OURS, our_command())]
     if not options.without_original:
         subjects.append(Subject(report.ORIGINAL, (str(original_conmand()),)))
     processes.raise_descriptor_limit()

@@ -21,7 +21,7 @@ from bench.__main__ import original_conmand
 from bench.crowd import gathered, opened, receive_everywhere
 from bench.measure import PER_LINES, Sample, print_lines
 from bench.plot import Chart, Line, drawn
-from bench.site import REPOSITORY, BenchmarkFailed, Subject, running
+from bench.site import REPOSITORY, BenchmarkFailed, Subject, our_command, running
 
 RESULTS = REPOSITORY / "bench" / "results"
 
@@ -91,9 +91,8 @@ def workers_label(workers: int) -> str:
 
 
 def run(plan: Plan, original: Optional[Subject], python: str, names: Sequence[str]) -> Iterator[Sample]:
-    ours = [
-        Subject(workers_label(count), (python, "-m", "conmand", "--workers", str(count))) for count in plan.workers
-    ]
+    command = our_command(python)
+    ours = [Subject(workers_label(count), (*command, "--workers", str(count))) for count in plan.workers]
     first = [subject for subject in (original, ours[0]) if subject is not None]
     every = [subject for subject in (original, *ours) if subject is not None]
     steps: List[Tuple[str, str, Callable[[Subject], Iterator[Sample]], Sequence[Subject]]] = [
