@@ -74,11 +74,14 @@ def _with_dialogues(configuration: Configuration, complain: Callable[[str], None
 
 def _scripts(programs: Iterable[str]) -> Dict[str, str]:
     """Our script that each of the programs is, of those that are one."""
+    candidates = [program for program in programs if _may_be_script(program)]
+    if not candidates:
+        return {}
     try:
         from conman_exec.programs import script_of
     except ImportError:  # packaged apart, and not installed: these are the original's scripts
         return {}
-    found = {program: script_of(program) for program in programs if _may_be_script(program)}
+    found = {program: script_of(program) for program in candidates}
     return {program: script for program, script in found.items() if script is not None}
 
 
