@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 CHILDREN_SECONDS = 2.0
 """At the end, for programs that saw their input close, and again for those that were sent SIGTERM."""
 
+STARTED_TOGETHER = 16
+"""Consoles: few, for the first ones wait for their logs; one at a time, each would wait for a thread."""
+
 
 @dataclass(frozen=True)
 class SiteOptions:
@@ -187,19 +190,27 @@ class Site:
         return partial(_log_path, settings, self._options.pid)
 
     async def _start_consoles(self) -> None:
-        """Open every console, its log before it, in the order of their definition; clients are served meanwhile."""
+        """Open every console, its log before it, in the order of their definition; clients are served meanwhile.
+
+        The logs of some are opened, in threads, while those before them are started.
+        """
         consoles = list(self.consoles.values())
-        for start in range(0, len(consoles), BATCH):
-            batch = consoles[start : start + BATCH]
-            await self._log_files.open(
-                [console.log for console in batch if console.log is not None], truncate=self._options.truncate_logs
-            )
-            for console in batch:
+        logged: List[SharedConsole] = []
+        for start in range(0, len(consoles) + STARTED_TOGETHER, STARTED_TOGETHER):
+            batch = consoles[start : start + STARTED_TOGETHER]
+            opening = self._tasks.start(self._open_logs(batch))
+            await asyncio.sleep(0)  # it begins before we do
+            for console in logged:
                 console.device.start()
-            await asyncio.sleep(0)
+            await opening
+            logged = batch
         # What exists now stays: the collector need not look at the objects of 9,000 consoles again and again.
         gc.collect()
         gc.freeze()
+
+    async def _open_logs(self, consoles: Sequence[SharedConsole]) -> None:
+        logs = [console.log for console in consoles if console.log is not None]
+        await self._log_files.open(logs, truncate=self._options.truncate_logs)
 
     def _stamp_logs(self) -> None:
         if self._stamping is not None:

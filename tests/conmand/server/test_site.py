@@ -28,10 +28,10 @@ from conmand.config.model import (
     UnixDevice,
 )
 from conmand.config.settings import DaemonSettings
-from conmand.consoles.base import State
+from conmand.consoles.base import Console, State
 from conmand.server.console_log import ConsoleLog
 from conmand.server.hub import SharedConsole
-from conmand.server.site import Site, SiteOptions
+from conmand.server.site import STARTED_TOGETHER, Site, SiteOptions
 from tests.fakes.loops import ManualLoop, run, settle
 from tests.fakes.sinks import RecordingLog, open_descriptors
 
@@ -282,6 +282,22 @@ def test_a_program_is_started_when_the_one_before_has_gone(tmp_path: Path) -> No
 async def until(loop: ManualLoop, condition: Any) -> None:
     while not condition():
         await loop.run_in_executor(None, os.sched_yield)
+
+
+@pytest.mark.parametrize("count", [0, 1, STARTED_TOGETHER, STARTED_TOGETHER + 1, 3 * STARTED_TOGETHER + 8])
+def test_consoles_start_in_order_each_when_its_log_is_open(
+    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(loop: ManualLoop) -> None:
+        case = Case(loop, [console(f"n{number}", tmp_path / f"n{number}") for number in range(count)], SERVER)
+        started: List[Tuple[str, bool]] = []
+        monkeypatch.setattr(Console, "start", lambda one: started.append((one.name, case.log(one.name).is_open)))
+        case.site.start()
+        await case.opened()
+        assert started == [(f"n{number}", True) for number in range(count)]
+        await case.site.stop()
+
+    run(test)
 
 
 def test_a_change_during_the_start_waits_for_it(tmp_path: Path) -> None:
