@@ -23,12 +23,12 @@ from conmand.consoles.turns import Turns
 CONNECT_SECONDS = 300.0
 """The library gives up after a minute by itself; this is for the day it does not. Source: ConMan 0.3.1."""
 
-MAX_OPENING = 32
+MAX_OPENING = 64
 TURN_SECONDS = 0.5
 """So many sessions may be in their opening exchange (about 20 packets) together, but one that takes longer than this
 stands in nobody's way: with half of the BMCs dead, the others come up all the same. The library repeats a packet after
 half a second, which some BMCs answer with an error that costs the session a minute: if all began at once, those that
-are slow because of all the others would be such."""
+are slow because of all the others would be such. 64 keep two cores busy with the simulated BMCs."""
 
 QUICK_SECONDS = 0.25
 MAX_OPENING_QUICKLY = 256
@@ -101,6 +101,7 @@ class SolEngine:
             quick_seconds=QUICK_SECONDS,
         )
         self._connecting: Set[asyncio.Task[object]] = set()
+        self._is_awake = False
         self.problem = problem
         """Why there are no sessions; empty if there are."""
 
@@ -150,6 +151,10 @@ class SolEngine:
         except LibraryError as error:
             context.destroy()
             raise ConnectFailed(str(error)) from None
+        if not self._is_awake:
+            # After all that begin at this same turn of the loop, which is work for every thread.
+            self._is_awake = True
+            self._loop.call_soon(library.wake_engine)
         session = SolSession(context, fd)
         try:
             os.set_blocking(fd, False)

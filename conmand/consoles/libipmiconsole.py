@@ -15,6 +15,7 @@ bytes through a descriptor, and is destroyed. What is hard here:
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import enum
 import itertools
@@ -130,6 +131,16 @@ class Library:
         """Start its threads, once. It reads libipmiconsole.conf(5), and raises the limit of open files to the hard."""
         if self._library.ipmiconsole_engine_init(threads, 0):
             raise LibraryError(os.strerror(ctypes.get_errno()))
+
+    def wake_engine(self) -> None:
+        """Have threads that have had nothing to do look for work now, and not when their sleep of 250 ms is over.
+
+        To set the group that we have changes nothing, but the C library interrupts every thread for it, and with that
+        a sleep: nptl(7), signal(7). Not for later: see the signals above. To begin with, each further submission wakes
+        a thread that has forgotten its time-outs.
+        """
+        with contextlib.suppress(OSError):  # where a sandbox forbids it, they find the work by themselves
+            os.setegid(os.getegid())
 
     def stop_engine(self) -> None:
         """Close all sessions and end the threads. Blocks until the BMCs have answered, up to 45 s if one is silent."""

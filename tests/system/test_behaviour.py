@@ -93,7 +93,7 @@ KIB, MIB = 1024, 1024 * 1024
         ("consoles.unixsock.APPEARED_RETRY_SECONDS", (0.02, 0.1, 0.3), "retried after 20, 100 and 300 ms"),
         ("consoles.ipmi.RELAPSES", (1, 60, 60, 0), "lost within 60 s is opened again after 1 s, 2 s, ... 60 s"),
         ("consoles.ipmi.JITTER", 0.1, "up to a tenth longer, at random"),
-        ("consoles.ipmi_engine.MAX_OPENING", 32, "32 sessions are opened at a time"),
+        ("consoles.ipmi_engine.MAX_OPENING", 64, "64 sessions are opened at a time"),
         ("consoles.ipmi_engine.MAX_OPENING_QUICKLY", 256, "up to 256 while they take"),
         ("consoles.ipmi_engine.QUICK_SECONDS", 0.25, "no longer than 0.25 s"),
         ("consoles.ipmi_engine.TURN_SECONDS", 0.5, "longer than 0.5 s counts no more"),

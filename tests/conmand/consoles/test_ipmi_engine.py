@@ -83,6 +83,10 @@ class FakeLibrary(Library):
         self.threads = 0
         self.may_stop = threading.Event()
         self.may_stop.set()
+        self.contexts_at_wakes: List[int] = []
+
+    def wake_engine(self) -> None:
+        self.contexts_at_wakes.append(len(self.contexts))
 
     def start_engine(self, threads: int) -> None:
         self.threads = threads
@@ -278,6 +282,23 @@ def test_more_are_opened_at_a_time_while_that_is_quick(monkeypatch: pytest.Monke
         # of those that outlast it, two give back the room that was made, and the third does not.
         await loop.advance(0.2)
         assert len(begun) == 10
+        for attempt in attempts:
+            attempt.cancel()
+        await asyncio.gather(*attempts, return_exceptions=True)
+
+    run(test)
+
+
+def test_the_engine_is_woken_once_when_the_first_sessions_have_been_asked_for() -> None:
+    async def test(loop: ManualLoop) -> None:
+        library = FakeLibrary()
+        engine = engine_of(loop, library)
+        attempts = [loop.create_task(engine.connect(f"127.0.0.{number}", OPTIONS)) for number in range(1, 40)]
+        await settle()
+        attempts.append(loop.create_task(engine.connect("127.0.0.99", OPTIONS)))
+        await settle()
+        assert len(library.contexts) == 40
+        assert library.contexts_at_wakes == [39]
         for attempt in attempts:
             attempt.cancel()
         await asyncio.gather(*attempts, return_exceptions=True)

@@ -7,6 +7,7 @@ import errno
 import resource
 import subprocess
 import sys
+import threading
 from typing import Any, Dict, List
 
 import pytest
@@ -159,6 +160,32 @@ def test_failures_are_told_in_the_librarys_words(fake: FakeCDLL) -> None:
     with pytest.raises(LibraryError, match="^Cannot allocate memory$"):
         library.start_engine(1)
     context.destroy()
+
+
+def test_waking_the_engine_ends_the_sleep_of_every_thread() -> None:
+    library = Library.__new__(Library)
+    usleep = ctypes.CDLL(None, use_errno=True).usleep
+    ends: List[int] = []
+
+    def sleep() -> None:
+        usleep(100_000_000)
+        ends.append(ctypes.get_errno())
+
+    threads = [threading.Thread(target=sleep, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):  # one may not yet sleep
+        library.wake_engine()
+        threads[-1].join(0.01)
+    assert ends == [errno.EINTR] * 3
+
+
+def test_a_sandbox_may_forbid_waking(fake: FakeCDLL, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(_gid: int) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(libipmiconsole.os, "setegid", forbidden)
+    Library().wake_engine()
 
 
 def test_a_missing_library_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
