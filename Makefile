@@ -51,10 +51,10 @@ bench: packages $(READY) original
 	CONMAN_ORIGINAL=$(abspath $(ORIGINAL)) $(BIN)/python -m bench.exec_consoles
 	CONMAN_ORIGINAL=$(abspath $(ORIGINAL)) $(BIN)/python -m bench.ipmi
 
-# Half an hour of mixed load, then every log is checked byte by byte: make soak MINUTES=480
+# Half an hour of mixed load, then every log is checked byte by byte: make soak MINUTES=480 SOAK_ARGS='-- --workers 2'
 MINUTES ?= 30
 soak: $(READY)
-	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(SOAK_ARGS)
 
 # The wheel is built from the source distribution, which shows that nothing is missing there.
 sdist: $(READY)

@@ -1,8 +1,9 @@
 """``python -m tests.soak``: run the daemon under mixed work for so many minutes, then check every log byte by byte.
 
-Printing devices, users who look, type, fight and vanish, logs rotated by rename and SIGHUP, consoles that come and go
-in the configuration. At the end: the daemon has stopped in order and complained of nothing, every byte each printer
-printed is in its logs once and in order, and neither memory nor descriptors have grown.
+Printing devices, users who look, type, fight and vanish, consoles that come and go in the configuration, and logs that
+are rotated: in the first half by rename and SIGHUP, in the second by the daemon itself. At the end: the daemon has
+stopped in order and complained of nothing, every byte each printer printed is in its logs once and in order, and
+neither memory nor descriptors have grown.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from typing import Callable, Coroutine, Dict, List, Optional, Sequence, Tuple
 from tests.fakes.daemons import OURS, Daemon, start_daemon
 from tests.soak.devices import Printer, first_difference, without_notices
 from tests.soak.users import Users
+from tests.system.faults.logs import rotated
 
 ECHOES = ("echo-fights", "echo1", "echo2", "echo3")
 USERS_AT_ONCE = 12
+ROTATED_BYTES = 200 * 1024
 MAX_GROWTH_BYTES = 16 * 1024 * 1024
 """Buffers of the moment differ; a leak of one object in each session is more than this within half an hour."""
 
@@ -31,23 +34,32 @@ MAX_GROWTH_BYTES = 16 * 1024 * 1024
 class Site:
     """The daemon, its devices and its configuration in a private directory."""
 
-    def __init__(self, directory: Path, printers: int, chance: random.Random) -> None:
+    def __init__(self, directory: Path, printers: int, chance: random.Random, rotated_bytes: int) -> None:
         self._directory = directory
         self._chance = chance
+        self._rotated_bytes = rotated_bytes
         (directory / "logs").mkdir()
         self.printers = [
             Printer(f"node{number}", directory, chance, telnet=number % 3 == 2) for number in range(printers)
         ]
         self._passing = [Printer(f"passing{number}", directory, chance) for number in range(3)]
         self._rotations = 0
+        self.rotated_files = 0
+        """By the daemon; known when ``differences`` has looked."""
 
     async def start(self, options: Sequence[str]) -> Daemon:
         for printer in [*self.printers, *self._passing]:
             await printer.start()
         self._write(passing=0)
+        self._settings.touch()
         config = self._directory / "conman.conf"
-        starting = asyncio.get_running_loop().run_in_executor(None, lambda: start_daemon(OURS, config, *options))
+        every = ("--settings", str(self._settings), *options)
+        starting = asyncio.get_running_loop().run_in_executor(None, lambda: start_daemon(OURS, config, *every))
         return await starting
+
+    @property
+    def _settings(self) -> Path:
+        return self._directory / "conmand-py.conf"
 
     def _write(self, passing: int) -> None:
         consoles = [(printer.name, printer.device) for printer in [*self.printers, *self._passing[:passing]]]
@@ -70,7 +82,12 @@ class Site:
         for printer in self.printers:
             log = self._log(printer)
             if log.exists():
-                log.rename(f"{log}.{self._rotations:06d}")
+                log.rename(f"{log}-{self._rotations:06d}")
+        daemon.signal(signal.SIGHUP)
+
+    def let_daemon_rotate(self, daemon: Daemon) -> None:
+        """From now on; nobody else may then."""
+        self._settings.write_text(f"[rotation]\nsize = {self._rotated_bytes}\nkeep = 10000\n")
         daemon.signal(signal.SIGHUP)
 
     def _log(self, printer: Printer) -> Path:
@@ -87,8 +104,10 @@ class Site:
         found: List[str] = []
         for printer in self.printers:
             log = self._log(printer)
-            parts = sorted(log.parent.glob(f"{log.name}.??????"))
-            logged = b"".join(part.read_bytes() for part in [*parts, log] if part.exists())
+            moved = sorted(log.parent.glob(f"{log.name}-??????"))
+            by_daemon = rotated(log.parent, log.name)
+            self.rotated_files += len(by_daemon) - 1
+            logged = b"".join([*(part.read_bytes() for part in moved), *by_daemon])
             difference = first_difference(printer.name, printer.lines, without_notices(logged))
             if difference is not None:
                 found.append(difference)
@@ -98,11 +117,19 @@ class Site:
 class Soak:
     """One run. ``report`` is what came of it, line by line; it has failed if ``problems`` is not empty."""
 
-    def __init__(self, directory: Path, seconds: float, printers: int, seed: int, options: Sequence[str]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        seconds: float,
+        printers: int,
+        seed: int,
+        options: Sequence[str],
+        rotated_bytes: int = ROTATED_BYTES,
+    ) -> None:
         self._seconds = seconds
         self._options = options
         self._chance = random.Random(seed)
-        self._site = Site(directory, printers, self._chance)
+        self._site = Site(directory, printers, self._chance, rotated_bytes)
         self.problems: List[str] = []
         self.report: List[str] = []
 
@@ -113,11 +140,12 @@ class Soak:
             users = Users(
                 daemon.port, [printer.name for printer in self._site.printers], ECHOES, self._chance
             )
-            self._end = time.monotonic() + self._seconds
+            now = time.monotonic()
+            self._end = now + self._seconds
             working = [asyncio.ensure_future(self._work(users)) for _count in range(USERS_AT_ONCE)]
             working += [
-                asyncio.ensure_future(self._at_intervals(self._site.rotate, daemon, 7)),
-                asyncio.ensure_future(self._at_intervals(self._site.change, daemon, 11)),
+                asyncio.ensure_future(self._rotate(daemon, now + self._seconds / 2)),
+                asyncio.ensure_future(self._at_intervals(self._site.change, daemon, 11, self._end)),
             ]
             first = await self._measure_after(daemon, self._seconds * 0.25)
             await asyncio.gather(*working)
@@ -146,9 +174,15 @@ class Soak:
                 self.problems.append(f"{action.__name__}: {type(error).__name__}: {error}")
                 await asyncio.sleep(1)
 
-    async def _at_intervals(self, action: Callable[[Daemon], None], daemon: Daemon, mean_seconds: float) -> None:
-        while time.monotonic() < self._end:
-            await asyncio.sleep(min(self._chance.expovariate(1 / mean_seconds), max(self._end - time.monotonic(), 0)))
+    async def _rotate(self, daemon: Daemon, until: float) -> None:
+        await self._at_intervals(self._site.rotate, daemon, 7, until)
+        self._site.let_daemon_rotate(daemon)
+
+    async def _at_intervals(
+        self, action: Callable[[Daemon], None], daemon: Daemon, mean_seconds: float, until: float
+    ) -> None:
+        while time.monotonic() < until:
+            await asyncio.sleep(min(self._chance.expovariate(1 / mean_seconds), max(until - time.monotonic(), 0)))
             action(daemon)
 
     async def _measure_after(self, daemon: Daemon, seconds: float) -> Dict[str, int]:
@@ -177,6 +211,7 @@ class Soak:
         self.report.append(
             f"{lines} lines printed over {connections} connections, {self._site.logged_bytes()} bytes in the logs"
         )
+        self.report.append(f"{self._site.rotated_files} files rotated by the daemon")
 
 
 def measure(pid: int) -> Dict[str, int]:

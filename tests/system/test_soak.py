@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,11 @@ from tests.soak.users import Complaint, check_consecutive
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_mixed_load_loses_nothing(seed: int, tmp_path: Path) -> None:
-    run = soak.Soak(tmp_path, seconds=6, printers=6, seed=seed, options=())
+    run = soak.Soak(tmp_path, seconds=6, printers=6, seed=seed, options=(), rotated_bytes=4096)
     asyncio.run(run.run())
     assert run.problems == []
     assert any("lines printed" in text for text in run.report)
+    assert any(re.fullmatch("[1-9][0-9]* files rotated by the daemon", text) for text in run.report)
 
 
 def test_the_check_finds_what_is_lost_doubled_or_changed() -> None:
