@@ -21,10 +21,12 @@ from conmand.config.model import (
     TelnetDevice,
     TestDevice,
 )
-from conmand.config.settings import DaemonSettings
+from conmand.config.settings import FIELDS, DaemonSettings
 
 _SERVER_WORDS = {"timestamp_minutes": "timestamp"}
 """Keys of ``server`` lines whose field has another name."""
+
+_KEYS = {field: key for key, field in FIELDS.items()}
 
 AT_NEXT_START = frozenset(("coredump", "coredumpdir", "loopback", "nofile", "pidfile", "port"))
 """Server settings that a running daemon cannot change: its limits, its port, and where it is found."""
@@ -219,7 +221,8 @@ def _different_settings(before: DaemonSettings, after: DaemonSettings) -> List[T
         if name == "workers":
             found.append(("daemon", name))
         else:
-            found += [(name, key) for key in _different(getattr(before, name), getattr(after, name))]
+            differ = _different(getattr(before, name), getattr(after, name))
+            found += [(name, _KEYS.get(field, field)) for field in differ]
     return found
 
 

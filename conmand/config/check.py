@@ -29,7 +29,7 @@ from conmand.config.model import (
     TestDevice,
     UnixDevice,
 )
-from conmand.config.secrecy import exposed_configuration
+from conmand.config.remarks import remarks
 from conmand.config.settings import DaemonSettings, ListenSettings
 from conmand.config.settings_file import SettingsError, SettingsProblem, load
 from conmand.config.specifiers import device_text, expand
@@ -134,18 +134,18 @@ def _report_lines(
         yield report_problem(problem)
     for mistake in mistakes:
         yield report(LogLevel.ERROR, str(mistake))
-    exposed = exposed_configuration(configuration, mode)
-    if exposed is not None:
-        yield report(LogLevel.WARNING, exposed)
+    unmeant = remarks(configuration, mode, settings)
+    for remark in unmeant:
+        yield report(LogLevel.WARNING, remark)
     if not configuration.consoles:
         yield report(LogLevel.ERROR, no_consoles_defined(configuration.path))
-    yield from _summary(configuration, settings, len(mistakes), int(exposed is not None))
+    yield from _summary(configuration, settings, len(mistakes), len(unmeant))
 
 
-def _summary(configuration: Configuration, settings: DaemonSettings, mistakes: int, exposed: int) -> Iterator[str]:
+def _summary(configuration: Configuration, settings: DaemonSettings, mistakes: int, unmeant: int) -> Iterator[str]:
     consoles = configuration.consoles
     errors = mistakes + sum(problem.level <= LogLevel.ERROR for problem in configuration.problems)
-    warnings = exposed + sum(problem.level is LogLevel.WARNING for problem in configuration.problems)
+    warnings = unmeant + sum(problem.level is LogLevel.WARNING for problem in configuration.problems)
     logged = sum(console.log is not None for console in consoles)
     types = Counter(_type_of(console.device) for console in consoles)
     by_type = ", ".join(f"{count} {kind}" for kind, count in sorted(types.items()))

@@ -13,6 +13,9 @@ DEFAULT_PATH = "/etc/conmand-py.conf"
 AUTO = "auto"
 """As many workers as the site needs and the machine has cores for."""
 
+FIELDS = {"size": "size_bytes", "age": "age_seconds", "quota": "quota_bytes"}
+"""Settings whose field has another name, in which the unit is."""
+
 
 @dataclass(frozen=True)
 class UnixSocketSettings:

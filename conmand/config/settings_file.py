@@ -16,6 +16,7 @@ from conman.text import decode, encode
 from conmand.config.settings import (
     AUTO,
     DEFAULT_PATH,
+    FIELDS,
     DaemonSettings,
     ListenSettings,
     RotationSettings,
@@ -97,7 +98,7 @@ def _settings(path: str, values: Dict[str, Dict[str, Any]]) -> DaemonSettings:
     unix_values = {key[len("unix_") :]: listen.pop(key) for key in ("unix_mode", "unix_group") if key in listen}
     if listen.get("unix_socket"):
         listen["unix_socket"] = UnixSocketSettings(listen["unix_socket"], **unix_values)
-    for key, field in (("size", "size_bytes"), ("age", "age_seconds"), ("quota", "quota_bytes")):
+    for key, field in FIELDS.items():
         if key in rotation:
             rotation[field] = rotation.pop(key)
     return DaemonSettings(

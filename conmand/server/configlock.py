@@ -99,6 +99,10 @@ class LockedFile:
             time.sleep(SETTLED_SECONDS - age)
         raise FatalError(f'Unable to read "{self._name}": it is being written')
 
+    def mode(self) -> int:
+        """The file's type and permissions, as in ``st_mode``."""
+        return os.fstat(self._fd).st_mode
+
     def _content(self) -> bytes:
         try:
             os.lseek(self._fd, 0, os.SEEK_SET)

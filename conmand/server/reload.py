@@ -15,6 +15,7 @@ from conmand.config.changes import Changes, KnownProblems, changes, known_proble
 from conmand.config.errors import no_consoles_defined
 from conmand.config.model import Configuration, LogLevel
 from conmand.config.native_scripts import serve_natively
+from conmand.config.remarks import remarks
 from conmand.config.settings import DaemonSettings
 from conmand.config.settings_file import SettingsError
 from conmand.errors import FatalError
@@ -43,6 +44,7 @@ class Found:
     remarks: Tuple[Line, ...]
     known: KnownProblems
     complaints: FrozenSet[str]
+    remarked: FrozenSet[str]
     digest: bytes
 
 
@@ -71,6 +73,7 @@ class Source:
         self._known = known_problems(configuration.problems, text)
         self._digest = _digest(text)
         self._complaints: FrozenSet[str] = frozenset()
+        self._remarked = frozenset(remarks(configuration, file.mode(), settings))
 
     def serve_natively(self, complain: Callable[[str], None]) -> None:
         """Make those consoles the daemon's own that need not be programs; at the start, once there is a log."""
@@ -103,6 +106,7 @@ class Source:
             known, complaints = known_problems(parsed.problems, text), frozenset(complained)
             # Settings of device scripts that cannot be used, and could before, are a reason too.
             reasons += [text for text in complained if text not in self._complaints]
+        remarked = remarks(parsed, self.file.mode(), settings)
         if not configuration.consoles:
             reasons.append(no_consoles_defined(path))
         if reasons:
@@ -111,9 +115,13 @@ class Source:
             configuration,
             settings,
             changes(self.configuration, configuration, self.settings, settings),
-            tuple((problem.level, str(problem)) for problem in problems),
+            (
+                *((problem.level, str(problem)) for problem in problems),
+                *((LogLevel.WARNING, remark) for remark in remarked if remark not in self._remarked),
+            ),
             known,
             complaints,
+            frozenset(remarked),
             digest,
         )
 
@@ -121,6 +129,7 @@ class Source:
         """``found`` is in effect from now on."""
         self.configuration, self.settings = found.configuration, found.settings
         self._known, self._complaints, self._digest = found.known, found.complaints, found.digest
+        self._remarked = found.remarked
 
 
 def _served_natively(configuration: Configuration, settings: DaemonSettings) -> Tuple[Configuration, List[str]]:

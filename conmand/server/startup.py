@@ -21,11 +21,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, List, Mapping, Optional, Sequence, TypedDict, Union
 
 from conman import __version__
-from conman.text import decode, encode
-from conmand.config import secrecy, settings_file
+from conman.text import decode
+from conmand.config import settings_file
 from conmand.config.errors import no_consoles_defined
 from conmand.config.grammar import parse_configuration
 from conmand.config.model import Configuration, IpmiDevice, LogLevel, ProcessDevice
+from conmand.config.remarks import remarks
 from conmand.config.settings import DaemonSettings
 from conmand.errors import FatalError, reason
 from conmand.server import configlock, listening, pidfile, process_setup
@@ -217,7 +218,8 @@ class _Startup:
                 self._log.info(one.announcement)
         if file_limit is not None:
             self._log.info(f"Open file limit set to {file_limit}")
-        self._warn_of_readable_passwords()
+        for remark in remarks(self._configuration, self._file.mode(), self._settings):
+            self._log.warning(remark)
         if not self._options.foreground:
             self._leave_directory()
             process_setup.redirect_standard_files()
@@ -342,13 +344,6 @@ class _Startup:
     def _warn(self, complaint: Optional[str]) -> None:
         if complaint is not None:
             self._log.warning(complaint)
-
-    def _warn_of_readable_passwords(self) -> None:
-        try:
-            mode = os.stat(encode(self._options.config)).st_mode
-        except OSError:
-            return  # removed since it was opened
-        self._warn(secrecy.exposed_configuration(self._configuration, mode))
 
     def _leave_terminal(self) -> None:
         """Move the messages from standard error to syslog and the log file."""

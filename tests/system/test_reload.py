@@ -416,6 +416,15 @@ def test_our_own_settings_are_read_again(site: Changing) -> None:
         0,
         ["Changed setting scripts logins_at_once", "Changed setting listen tcp: takes effect at the next start"],
     )
+    settings.write_text("[rotation]\nquota = 1G\n[listen]\ntcp = no\n")
+    assert site.ask_to_reload() == (
+        0,
+        [
+            "SETTINGS[DIR/settings]: [rotation] quota: without size or age no log is rotated",
+            "Changed setting rotation quota",
+            "Changed setting scripts logins_at_once",
+        ],
+    )
     settings.write_text("[scripts]\nlogins_at_once = many\n")
     status, lines = site.ask_to_reload()
     assert status == 1 and lines[0].startswith("ERROR:     SETTINGS[") and "is not reloaded" in lines[-1]

@@ -146,8 +146,8 @@ class WorkerProcess:
     def _not_started(self, why: str) -> None:
         delay = self._next_delay()
         self._log.error(
-            f"Unable to start worker {self.number}: {why}; its {len(self.consoles)} consoles are down, "
-            f"trying again in {delay:g} s"
+            f"Unable to start worker {self.number}: {why}; {self._its_consoles()} down, "
+            f"trying again {f'in {delay:g} s' if delay else 'at once'}"
         )
         self._timer = self._loop.call_later(delay, self.start)
 
@@ -297,16 +297,18 @@ class WorkerProcess:
     def _report_end(self, pid: int, code: int) -> None:
         how = f"ended on signal {-code}" if code < 0 else f"ended with status {code}"
         self._restart_seconds = self._next_delay()
-        count = len(self.consoles)
-        consoles = f"its {count} consoles are" if count != 1 else "its console is"
         if self._restart_seconds:
             what = (
-                f", failure {self._failures} in a row; {consoles} down until it is started again "
+                f", failure {self._failures} in a row; {self._its_consoles()} down until it is started again "
                 f"in {self._restart_seconds:g} s"
             )
         else:
-            what = f"; {consoles} being restarted"
+            what = f"; {self._its_consoles()} being restarted"
         self._log.error(f"Worker {self.number} (pid {pid}) {how}{what}")
+
+    def _its_consoles(self) -> str:
+        count = len(self.consoles)
+        return f"its {count} consoles are" if count != 1 else "its console is"
 
     def restart(self) -> None:
         """After ``gone``, when all that the old process left has been put in order."""

@@ -229,7 +229,7 @@ def test_our_own_settings_are_told_by_section_and_key() -> None:
         ),
     )
     assert found.applied == (
-        "setting rotation size_bytes",
+        "setting rotation size",
         "setting rotation keep",
         "setting scripts in_daemon",
         "setting scripts logins_at_once",

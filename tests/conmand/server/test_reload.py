@@ -120,6 +120,20 @@ def test_new_warnings_are_told_once_and_refuse_nothing(tmp_path: Path) -> None:
         assert not case.source.read().remarks
 
 
+def test_passwords_that_a_reload_would_show_to_everybody_are_remarked_on_once(tmp_path: Path) -> None:
+    with running(tmp_path, A) as case:
+        case.path.chmod(0o644)
+        found = case.read(A + b'console name="i" dev="ipmi:bmc" ipmiopts="U:u,P:hush"\n')
+        ((level, remark),) = found.remarks
+        assert level is LogLevel.WARNING and remark.startswith("Everybody can read the passwords in")
+        case.source.accept(found)
+        assert not case.source.read().remarks
+        case.path.chmod(0o640)
+        case.source.accept(case.source.read())
+        case.path.chmod(0o644)
+        assert case.source.read().remarks
+
+
 def test_a_device_that_is_missing_is_no_reason_while_the_file_is_the_same(tmp_path: Path) -> None:
     """What is unplugged while logs are rotated costs neither its console nor a message."""
     program = tmp_path / "program"
@@ -177,7 +191,7 @@ def test_our_own_settings_are_read_too_and_can_refuse(tmp_path: Path) -> None:
         case.settings_path = tmp_path / "settings"
         case.settings_path.write_text("[rotation]\nsize = 1M\n")
         found = case.source.read()
-        assert found.changes.applied == ("setting rotation size_bytes",)
+        assert found.changes.applied == ("setting rotation size",)
         case.source.accept(found)
         assert case.source.settings.rotation == RotationSettings(size_bytes=1024 * 1024)
         case.settings_path.write_text("[rotation]\nsize = much\n")

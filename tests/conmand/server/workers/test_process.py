@@ -224,7 +224,7 @@ def test_one_that_cannot_be_started_is_tried_again() -> None:
         supervised.children.failing = OSError(11, "Resource temporarily unavailable")
         supervised.worker.start()
         assert supervised.last_line == (
-            "Unable to start worker 2: Resource temporarily unavailable; its 2 consoles are down, trying again in 0 s"
+            "Unable to start worker 2: Resource temporarily unavailable; its 2 consoles are down, trying again at once"
         )
         await loop.advance(0)
         assert supervised.last_line.endswith("trying again in 1 s")
