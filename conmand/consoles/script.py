@@ -43,6 +43,7 @@ class ScriptConsole(DescriptorConsole):
     __slots__ = (
         "_attempt",
         "_turn",
+        "_keeper",
         "_warnings",
         "_open_session",
         "_pid",
@@ -61,6 +62,7 @@ class ScriptConsole(DescriptorConsole):
         super().__init__(settings, sink, services)
         self._attempt: Optional[asyncio.Task[None]] = None
         self._turn: Optional[Turn] = None
+        self._keeper: Optional[ToolKeeper] = None  # while somebody logs in
         self._pid = 0  # of the first tool, which stands in the notices
         self._typed: Deque[Optional[bytes]] = deque()  # during the login
         self._typed_size = 0
@@ -104,7 +106,8 @@ class ScriptConsole(DescriptorConsole):
                 turn.hurry()
             await turn.come
             prepared = await logins.prepare(self._device)
-            session = await open_session(prepared.dialogue, prepared.path, ToolKeeper(logins.tools, begun))
+            self._keeper = ToolKeeper(logins.tools, begun)
+            session = await open_session(prepared.dialogue, prepared.path, self._keeper)
         except Exception as failure:
             self._attempt = None
             begun(0)
@@ -114,7 +117,7 @@ class ScriptConsole(DescriptorConsole):
             self._attempt = None
             self._opened(session)
         finally:
-            self._turn = None
+            self._turn = self._keeper = None
             turn.end()
 
     def _words(self, failure: Exception) -> str:
@@ -159,8 +162,8 @@ class ScriptConsole(DescriptorConsole):
         self._pump()
 
     def programs(self) -> Tuple[int, ...]:
-        opened = self._open_session
-        return (opened.pid,) if opened is not None and opened.pid else ()
+        holder = self._open_session or self._keeper
+        return (holder.pid,) if holder is not None and holder.pid else ()
 
     # From the device.
 

@@ -129,13 +129,17 @@ class ToolKeeper:
 
     def __init__(self, all_tools: Tools, begun: Callable[[int], None]) -> None:
         self._tools, self._begun = all_tools, begun
+        self.pid = 0
+        """Of the tool that the login has now; 0 if it has none."""
 
     def started(self, pid: int) -> None:
+        self.pid = pid
         if pid:
             self._tools.adopt(pid)
         self._begun(pid)
 
     def dropped(self, tool: tools.Tool) -> None:
+        self.pid = 0
         self._tools.end(tool.pid, tool.on_terminal)
 
     async def connect(self, wanted: Connect, seconds: float) -> Tuple[Optional[tools.Tool], bytes]:

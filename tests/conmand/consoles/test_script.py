@@ -289,6 +289,22 @@ def test_tool_is_known_while_its_session_is_open(shells: None) -> None:
     with_consoles(test)
 
 
+def test_tool_is_known_while_it_logs_in(shells: None) -> None:
+    """A reload waits for it before the same BMC is asked by another."""
+
+    async def test(loop: ManualLoop, console: Made) -> None:
+        one, sink = started(console("exec cat", "Session", "pw"))
+        assert one.programs() == ()
+        await sink.until(lambda: sink.announced != [])
+        (pid,) = one.programs()
+        assert reaper(one).is_running(pid)
+        one.stop()
+        assert await reaper(one).wait_all([pid], 1e9) == []
+        assert one.programs() == ()
+
+    with_consoles(test)
+
+
 def test_break_in_a_line_waits_until_the_keys_before_it_are_read(shells: None, tmp_path: Path) -> None:
     async def test(loop: ManualLoop, console: Made) -> None:
         os.mkfifo(tmp_path / "go")
