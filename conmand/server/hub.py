@@ -13,8 +13,8 @@ from conmand.config.model import ConsoleSettings, LogLevel
 from conmand.consoles.base import Services, State
 from conmand.consoles.registry import create_console
 from conmand.server import notices
-from conmand.server.console_log import ConsoleLog
 from conmand.server.daemonlog import DaemonLog
+from conmand.server.logs.console_log import ConsoleLog
 
 
 class Participant(notices.Person, Protocol):

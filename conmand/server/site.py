@@ -21,19 +21,19 @@ from conmand.config.errors import ExpansionTooLong
 from conmand.config.model import ConsoleSettings, IpmiDevice, ProcessDevice, ServerSettings
 from conmand.config.settings import DaemonSettings
 from conmand.consoles.base import Console, Services
-from conmand.server.backlog import MAX_ALL_BACKLOGS_BYTES, BacklogBudget
 from conmand.server.children import ChildReaper
 from conmand.server.client import ClientContext
-from conmand.server.clock import LogClock
-from conmand.server.console_log import ConsoleLog
 from conmand.server.daemonlog import DaemonLog
 from conmand.server.hub import SharedConsole
 from conmand.server.inotify import PathWatcher
-from conmand.server.log_files import BATCH, LogFiles, look_for_deleted, stamp_at_intervals
+from conmand.server.logs.backlog import MAX_ALL_BACKLOGS_BYTES, BacklogBudget
+from conmand.server.logs.clock import LogClock
+from conmand.server.logs.console_log import ConsoleLog
+from conmand.server.logs.files import BATCH, LogFiles, look_for_deleted, stamp_at_intervals
+from conmand.server.logs.rotation import Rotation
 from conmand.server.poller import BatchPoller
 from conmand.server.reset import ResetCommands
 from conmand.server.resolver import NameResolver
-from conmand.server.rotation import Rotation
 from conmand.server.sessions import LocalSessions
 from conmand.server.tasks import OwnedTasks
 

@@ -10,8 +10,8 @@ import re
 from typing import TYPE_CHECKING, Dict, List, Optional
 
 if TYPE_CHECKING:
-    from conmand.server.console_log import ConsoleLog
     from conmand.server.hub import Participant, SharedConsole
+    from conmand.server.logs.console_log import ConsoleLog
 
 CONSOLES_PER_BLOCK = 64
 """Described in one go, in less than a millisecond."""

@@ -8,8 +8,8 @@ from typing import Any, Dict, List, Optional
 from conmand.config.model import ConsoleSettings, TestDevice, TestOptions
 from conmand.consoles.base import State
 from conmand.server.client import Client, ClientContext
-from conmand.server.console_log import ConsoleLog
 from conmand.server.hub import SharedConsole
+from conmand.server.logs.console_log import ConsoleLog
 from conmand.server.reset import ResetCommands
 from tests.fakes.loops import ManualLoop
 from tests.fakes.services import FakeServices

@@ -29,8 +29,8 @@ from conmand.config.model import (
 )
 from conmand.config.settings import DaemonSettings
 from conmand.consoles.base import Console, State
-from conmand.server.console_log import ConsoleLog
 from conmand.server.hub import SharedConsole
+from conmand.server.logs.console_log import ConsoleLog
 from conmand.server.site import STARTED_TOGETHER, Site, SiteOptions
 from tests.fakes.loops import ManualLoop, run, settle
 from tests.fakes.sinks import RecordingLog, open_descriptors

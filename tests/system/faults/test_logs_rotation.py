@@ -16,7 +16,7 @@ from tests.fakes.sites import Site
 from tests.fakes.wrong_clock import CONSTANTS, WrongClock
 from tests.system.faults.logs import OPENED, accounts, node, numbered_lines, rotated, said
 
-FAST = {"conmand.server.rotation.LOOK_SECONDS": 0.01}
+FAST = {"conmand.server.logs.rotation.LOOK_SECONDS": 0.01}
 DAY_SECONDS = 86400
 LOGGED = 'server logdir="DIR/logs"\nglobal log="%N.log"\n'
 

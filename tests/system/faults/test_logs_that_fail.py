@@ -18,13 +18,13 @@ from typing import List
 
 import pytest
 
-from conmand.server.backlog import PIECE_BYTES
+from conmand.server.logs.backlog import PIECE_BYTES
 from tests.fakes.daemons import OURS, Daemon, environment, our_command
 from tests.fakes.sessions import RawClient
 from tests.fakes.sites import Site
 from tests.system.faults.logs import MARK, OPENED, accounts, file_system, node, numbered_lines, remount, said, status
 
-FAST = {"conmand.server.console_log.RETRY_SECONDS": (0.05, 0.2), "conmand.server.log_files.DELETED_SECONDS": 0.05}
+FAST = {"conmand.server.logs.console_log.RETRY_SECONDS": (0.05, 0.2), "conmand.server.logs.files.DELETED_SECONDS": 0.05}
 LOGGED = 'server logdir="DIR/logs"\nglobal log="%N.log"\n'
 
 

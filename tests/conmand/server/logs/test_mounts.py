@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conmand.server.mounts import mount_of, mount_points
+from conmand.server.logs.mounts import mount_of, mount_points
 
 TABLE = rb"""22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw
 30 22 0:26 / /nfs rw shared:9 - nfs server:/export rw

@@ -7,8 +7,8 @@ import time
 from functools import partial
 from typing import Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
-from conmand.server.console_log import ConsoleLog, Opened, Sighting
-from conmand.server.lanes import HUNG_SECONDS, Lanes, NoThread
+from conmand.server.logs.console_log import ConsoleLog, Opened, Sighting
+from conmand.server.logs.lanes import HUNG_SECONDS, Lanes, NoThread
 
 BATCH = 64
 """Logs per turn: one at a time, 9,000 of them would cost a second of waiting for threads."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conmand.proto.replay import REPLAY_BYTES
-from conmand.server.log_tail import LogTail
+from conmand.server.logs.tail import LogTail
 
 
 @contextmanager

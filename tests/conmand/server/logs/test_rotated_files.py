@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conmand.server import rotated_files
-from conmand.server.rotated_files import (
+from conmand.server.logs import rotated_files
+from conmand.server.logs.rotated_files import (
     Compression,
     like,
     make_room,
@@ -25,7 +25,7 @@ from conmand.server.rotated_files import (
     uncompressed,
     undo_rotate,
 )
-from conmand.server.rotated_files import rotated_files as listed
+from conmand.server.logs.rotated_files import rotated_files as listed
 
 NOBODY: frozenset = frozenset()  # type: ignore[type-arg]
 

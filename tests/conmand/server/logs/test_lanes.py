@@ -8,7 +8,7 @@ from typing import Callable, Dict, List
 
 import pytest
 
-from conmand.server.lanes import HUNG_SECONDS, MAX_HUNG_IN_DIRECTORY, MAX_HUNG_IN_LANE, Lanes
+from conmand.server.logs.lanes import HUNG_SECONDS, MAX_HUNG_IN_DIRECTORY, MAX_HUNG_IN_LANE, Lanes
 from tests.fakes.loops import ManualLoop, run
 
 

@@ -17,11 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conmand.config.model import LogOptions
-from conmand.server import log_files
-from conmand.server.clock import LogClock
-from conmand.server.console_log import MAX_BACKLOG_BYTES, BacklogBudget, ConsoleLog, Opened
-from conmand.server.lanes import HUNG_SECONDS, MAX_HUNG_IN_LANE, Lanes
-from conmand.server.log_files import (
+from conmand.server.logs import files as log_files
+from conmand.server.logs.clock import LogClock
+from conmand.server.logs.console_log import MAX_BACKLOG_BYTES, BacklogBudget, ConsoleLog, Opened
+from conmand.server.logs.files import (
     BATCH,
     DELETED_SECONDS,
     OPENING_SECONDS,
@@ -30,6 +29,7 @@ from conmand.server.log_files import (
     look_for_deleted,
     stamp_at_intervals,
 )
+from conmand.server.logs.lanes import HUNG_SECONDS, MAX_HUNG_IN_LANE, Lanes
 from tests.fakes.loops import ManualLoop, run, settle
 from tests.fakes.sinks import RecordingLog, open_descriptors
 

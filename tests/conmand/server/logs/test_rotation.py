@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 
 from conmand.config.model import LogOptions
 from conmand.config.settings import RotationSettings
-from conmand.server import console_log, rotated_files, rotation
 from conmand.server.children import ChildReaper
-from conmand.server.clock import LogClock
-from conmand.server.console_log import BacklogBudget, ConsoleLog
-from conmand.server.lanes import Lanes
-from conmand.server.log_files import LogFiles
-from conmand.server.rotated_files import RotatedFile
-from conmand.server.rotation import LOOK_SECONDS, RETRY_SECONDS, Rotation, changed_units, units_of
+from conmand.server.logs import console_log, rotated_files, rotation
+from conmand.server.logs.clock import LogClock
+from conmand.server.logs.console_log import BacklogBudget, ConsoleLog
+from conmand.server.logs.files import LogFiles
+from conmand.server.logs.lanes import Lanes
+from conmand.server.logs.rotated_files import RotatedFile
+from conmand.server.logs.rotation import LOOK_SECONDS, RETRY_SECONDS, Rotation, changed_units, units_of
 from tests.fakes.loops import ManualLoop, run
 from tests.fakes.sinks import RecordingLog
 

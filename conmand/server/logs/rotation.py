@@ -21,12 +21,12 @@ from typing import Dict, FrozenSet, Iterable, List, Optional, Set, Tuple
 
 from conmand.config.settings import RotationSettings
 from conmand.errors import reason
-from conmand.server import rotated_files
-from conmand.server.console_log import ConsoleLog
 from conmand.server.daemonlog import DaemonLog
-from conmand.server.log_files import BATCH, LogFiles
-from conmand.server.log_opening import FileId, Opened
-from conmand.server.retention import Retention, Spawner
+from conmand.server.logs import rotated_files
+from conmand.server.logs.console_log import ConsoleLog
+from conmand.server.logs.files import BATCH, LogFiles
+from conmand.server.logs.opening import FileId, Opened
+from conmand.server.logs.retention import Retention, Spawner
 
 LOOK_SECONDS = 1.0
 """How often logs are looked at: one may exceed its size by what comes in a second."""

@@ -7,7 +7,7 @@ from typing import List, Tuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conmand.server.backlog import PIECE_BYTES, Backlog, BacklogBudget
+from conmand.server.logs.backlog import PIECE_BYTES, Backlog, BacklogBudget
 
 
 def test_bytes_are_logged_when_the_last_of_their_text_is_written() -> None:

@@ -23,13 +23,13 @@ from conmand.config.model import LogOptions
 from conmand.proto.logline import LineProcessor
 from conmand.proto.logline import State as State
 from conmand.server import notices
-from conmand.server.backlog import Backlog
-from conmand.server.backlog import BacklogBudget as BacklogBudget
-from conmand.server.clock import LogClock
 from conmand.server.daemonlog import DaemonLog
-from conmand.server.log_opening import FileId, open_log_file
-from conmand.server.log_opening import Opened as Opened
-from conmand.server.log_tail import LogTail
+from conmand.server.logs.backlog import Backlog
+from conmand.server.logs.backlog import BacklogBudget as BacklogBudget
+from conmand.server.logs.clock import LogClock
+from conmand.server.logs.opening import FileId, open_log_file
+from conmand.server.logs.opening import Opened as Opened
+from conmand.server.logs.tail import LogTail
 
 if TYPE_CHECKING:
     import asyncio

@@ -18,7 +18,7 @@ import threading
 from collections import Counter, deque
 from typing import Any, Callable, Deque, Dict, List, Optional, Set, TypeVar
 
-from conmand.server.mounts import mount_of, mount_points
+from conmand.server.logs.mounts import mount_of, mount_points
 
 HUNG_SECONDS = 10.0
 """A thread that finishes nothing for this long hangs."""

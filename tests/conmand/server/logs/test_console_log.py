@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conmand.config.model import LogLevel, LogOptions
-from conmand.server import console_log
-from conmand.server.backlog import MAX_ALL_BACKLOGS_BYTES, BacklogBudget
-from conmand.server.clock import LogClock
-from conmand.server.console_log import MAX_BACKLOG_BYTES, ConsoleLog
-from conmand.server.log_opening import open_log_file
+from conmand.server.logs import console_log
+from conmand.server.logs.backlog import MAX_ALL_BACKLOGS_BYTES, BacklogBudget
+from conmand.server.logs.clock import LogClock
+from conmand.server.logs.console_log import MAX_BACKLOG_BYTES, ConsoleLog
+from conmand.server.logs.opening import open_log_file
 from tests.fakes.loops import ManualLoop, run
 from tests.fakes.sinks import RecordingLog
 

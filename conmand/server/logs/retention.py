@@ -16,11 +16,11 @@ from typing import Callable, Dict, FrozenSet, List, Optional, Protocol, Set, Tup
 
 from conmand.config.settings import RotationSettings
 from conmand.errors import reason
-from conmand.server import rotated_files
 from conmand.server.daemonlog import DaemonLog
-from conmand.server.lanes import Lanes
-from conmand.server.log_opening import FileId
-from conmand.server.rotated_files import Compression, RotatedFile
+from conmand.server.logs import rotated_files
+from conmand.server.logs.lanes import Lanes
+from conmand.server.logs.opening import FileId
+from conmand.server.logs.rotated_files import Compression, RotatedFile
 
 COMPRESSION_SECONDS = 3600.0
 """After this long without a file done, another thread begins with the next: the file server must be dead."""

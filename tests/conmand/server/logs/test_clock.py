@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 
-from conmand.server.clock import LogClock
+from conmand.server.logs.clock import LogClock
 
 
 def test_the_stamp_is_local_time_with_a_blank_behind() -> None:

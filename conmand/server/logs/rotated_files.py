@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import AbstractSet, Callable, Dict, Iterable, List, Optional, Tuple
 
 from conman.text import decode, encode
-from conmand.server.log_opening import FileId
+from conmand.server.logs.opening import FileId
 
 SUFFIXES = {"gzip": ".gz", "zstd": ".zst"}
 _ENDINGS = ("", *SUFFIXES.values())
