@@ -189,6 +189,7 @@ def test_accounts_hold_for_logs_that_are_not_what_the_device_said(options: str, 
                 resource.prlimit(pid, resource.RLIMIT_FSIZE, (30_000 * (number + 1), resource.RLIM_INFINITY))
             if number % 20 == 19:
                 resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
+                site.read_with("logs/c.log", b"%d|\r\n" % (number - 1))  # else the next block may be lost too
             peer.send(block + b"%d|\r\n" % number)
             reader.receive_until(b"%d|\r\n" % number)
             sent += len(block) + len(b"%d|\r\n" % number)
