@@ -10,18 +10,19 @@ bytes through a descriptor, and is destroyed. What is hard here:
 - A submission that fails, above all for an unknown name, closes descriptor 0, whatever that is (FreeIPMI 1.6.10). So
   callers pass numeric addresses, and descriptor 0 is made good after every failure.
 - A signal in a thread of the engine may make it forget its time-outs (1.6.10: it then polls without any). The kernel
-  gives signals to the main thread as long as that takes them; so it must never block any, and nobody send one there.
+  gives signals to the main thread as long as that takes them; so it must never block any, and only ``wake_engine``
+  may send one there.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import enum
 import itertools
 import os
 import resource
-from typing import Callable, Dict, NamedTuple, Optional
+import signal
+from typing import Callable, Dict, FrozenSet, Iterable, NamedTuple, Optional
 
 from conman.text import encode
 from conmand.config.model import IpmiOptions
@@ -126,21 +127,22 @@ class Library:
         except OSError as error:
             raise LibraryMissing(f"cannot load {SONAME}, install {PACKAGES}: {error}") from error
         _declare(self._library)
+        self._threads: FrozenSet[int] = frozenset()
 
     def start_engine(self, threads: int) -> None:
         """Start its threads, once. It reads libipmiconsole.conf(5), and raises the limit of open files to the hard."""
+        before = _threads()
         if self._library.ipmiconsole_engine_init(threads, 0):
             raise LibraryError(os.strerror(ctypes.get_errno()))
+        self._threads = _threads() - before
 
     def wake_engine(self) -> None:
         """Have threads that have had nothing to do look for work now, and not when their sleep of 250 ms is over.
 
-        To set the group that we have changes nothing, but the C library interrupts every thread for it, and with that
-        a sleep: nptl(7), signal(7). Not for later: see the signals above. To begin with, each further submission wakes
-        a thread that has forgotten its time-outs.
+        For the first submissions only: see the signals above. While there are more of them, a thread that forgets its
+        time-outs is woken by the next. Call it in the main thread.
         """
-        with contextlib.suppress(OSError):  # where a sandbox forbids it, they find the work by themselves
-            os.setegid(os.getegid())
+        _interrupt(self._threads)
 
     def stop_engine(self) -> None:
         """Close all sessions and end the threads. Blocks until the BMCs have answered, up to 45 s if one is silent."""
@@ -283,3 +285,26 @@ def _reopen_descriptor_0() -> None:
         if fd:
             os.dup2(fd, 0)
             os.close(fd)
+
+
+_tgkill = getattr(ctypes.CDLL(None), "tgkill", None)
+"""glibc's from 2.30 on; without it nobody is interrupted."""
+
+
+def _threads() -> FrozenSet[int]:
+    """The kernel's numbers of this process's threads; none where ``/proc`` cannot be seen."""
+    try:
+        return frozenset(map(int, os.listdir("/proc/self/task")))
+    except OSError:
+        return frozenset()
+
+
+def _interrupt(threads: Iterable[int]) -> None:
+    """End the sleep of each. A set*id call would interrupt them too, but waits for every thread of the process, and one
+    that opens a file on a dead server does not answer."""
+    if _tgkill is None:
+        return
+    # A handler that does nothing: a signal that is ignored, as this one is otherwise, ends no sleep.
+    signal.signal(signal.SIGURG, lambda _number, _frame: None)
+    for thread in threads:
+        _tgkill(os.getpid(), thread, signal.SIGURG)

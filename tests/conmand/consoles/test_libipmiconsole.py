@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -29,6 +30,7 @@ from tests.fakes.daemons import environment
 from tests.fakes.peers import installed_library
 
 DEFAULT = 0xFFFFFFFF
+_usleep = ctypes.CDLL(None).usleep
 
 
 class Function:
@@ -162,30 +164,44 @@ def test_failures_are_told_in_the_librarys_words(fake: FakeCDLL) -> None:
     context.destroy()
 
 
-def test_waking_the_engine_ends_the_sleep_of_every_thread() -> None:
-    library = Library.__new__(Library)
-    usleep = ctypes.CDLL(None, use_errno=True).usleep
-    ends: List[int] = []
+class Sleeper(threading.Thread):
+    """Sleeps as a thread of the library does, until it is interrupted."""
 
-    def sleep() -> None:
-        usleep(100_000_000)
-        ends.append(ctypes.get_errno())
+    def __init__(self, name: str, ended: List[str]) -> None:
+        super().__init__(name=name, daemon=True)
+        self._ended = ended
+        self.start()
 
-    threads = [threading.Thread(target=sleep, daemon=True) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    while any(thread.is_alive() for thread in threads):  # one may not yet sleep
-        library.wake_engine()
-        threads[-1].join(0.01)
-    assert ends == [errno.EINTR] * 3
+    def run(self) -> None:
+        _usleep(100_000_000)
+        self._ended.append(self.name)
 
 
-def test_a_sandbox_may_forbid_waking(fake: FakeCDLL, monkeypatch: pytest.MonkeyPatch) -> None:
-    def forbidden(_gid: int) -> None:
-        raise PermissionError(errno.EPERM, "Operation not permitted")
+def test_waking_the_engine_ends_the_sleep_of_its_threads_and_of_no_others(fake: FakeCDLL) -> None:
+    ended: List[str] = []
+    begun: List[Sleeper] = []
 
-    monkeypatch.setattr(libipmiconsole.os, "setegid", forbidden)
-    Library().wake_engine()
+    class Start(Function):
+        def __call__(self, *arguments: Any) -> int:
+            begun.extend(Sleeper(f"engine {number}", ended) for number in range(arguments[0]))
+            return 0
+
+    vars(fake)["ipmiconsole_engine_init"] = Start()
+    bystander = Sleeper("bystander", ended)
+    before = signal.getsignal(signal.SIGURG)
+    try:
+        library = Library()
+        library.start_engine(2)
+        for sleeper in begun:
+            while sleeper.is_alive():  # it may not sleep yet
+                library.wake_engine()
+                sleeper.join(0.01)
+        assert sorted(ended) == ["engine 0", "engine 1"]
+        while bystander.is_alive():
+            libipmiconsole._interrupt([bystander.native_id or 0])
+            bystander.join(0.01)
+    finally:
+        signal.signal(signal.SIGURG, before)
 
 
 def test_a_missing_library_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
