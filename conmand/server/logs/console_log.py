@@ -330,35 +330,56 @@ class ConsoleLog:
         return Sighting(self._fd, self.file_id, length, self.bytes_logged)
 
     def seen(self, sighting: Sighting, has_name: bool) -> bool:
-        """Whether the log has been closed because its file was deleted: it must be opened again.
-
-        What was written since the file was last seen with a name went with it, and waits for the new one.
-        """
+        """Whether the log has been closed because its file was deleted: it must be opened again."""
         if sighting.file_id != self.file_id or not self._direct:
             return False
         if has_name:
             self._last_seen = sighting.length, sighting.bytes_logged
             return False
-        self._daemon_log.warning(f'Console [{self.name}] logfile "{self.path}" has been deleted; it is made anew')
-        length, logged = self._last_seen
-        count, device_bytes = os.lseek(self._fd, 0, os.SEEK_CUR) - length, self.bytes_logged - logged
-        text = b""
-        if count <= min(MAX_BACKLOG_BYTES, self._budget.left_bytes):
-            with contextlib.suppress(OSError):
-                text = os.pread(self._fd, max(count, 0), length)
         self.close_file()
+        return True
+
+    def look(self) -> None:
+        """As ``sighting`` and ``seen``, at once. For the moment before many logs are opened anew: whoever has moved
+        their files may have compressed and deleted some by the time that it is their turn."""
+        length = self.file_bytes
+        if length is not None and self.bytes_logged != self._last_seen[1] and self._has_name():
+            self._last_seen = length, self.bytes_logged
+
+    def _has_name(self) -> bool:
+        try:
+            return os.fstat(self._fd).st_nlink > 0
+        except OSError:
+            return True
+
+    def _rescue(self, outcome: str = "; it is made anew") -> None:
+        """If the file has been deleted, what was written since it was last seen with a name waits for the next one."""
+        if not self._direct or self.bytes_logged == self._last_seen[1] or self._has_name():
+            return
+        self._daemon_log.warning(f'Console [{self.name}] logfile "{self.path}" has been deleted{outcome}')
+        self._collect()
+        length, logged = self._last_seen
+        device_bytes = self.bytes_logged - logged
+        text: Optional[bytes] = None
+        with contextlib.suppress(OSError):
+            end = os.fstat(self._fd).st_size
+            begin = length if length <= end else 0
+            if end - begin <= min(MAX_BACKLOG_BYTES, self._budget.left_bytes):
+                text = os.pread(self._fd, end - begin, begin)
+                # A log that shares the file finds what has come since: the rest, its own included, is rescued already.
+                os.ftruncate(self._fd, 0)
         self._backlog = Backlog(self._budget)
-        if len(text) == count:
+        if text is not None:
             self._backlog.append(text, device_bytes)
         else:
             self._lost_bytes += device_bytes
             self.bytes_lost += device_bytes
-        return True
 
     def close_file(self) -> None:
         """Close the file, until ``opened``; what is written meanwhile waits for the next one."""
         self._cancel_retry()
         self._is_stale = False
+        self._rescue()
         if self._closed:
             self._tail.forget_file()
         else:
@@ -374,6 +395,7 @@ class ConsoleLog:
         """Write what can be written, and close for good."""
         if self._backlog is not None and self._fd >= 0:
             self._drain()
+        self._rescue("")
         self._closed = True
         self.close_file()
         if self._backlog is not None:

@@ -54,6 +54,8 @@ class LogFiles:
 
     async def reopen(self, logs: Sequence[ConsoleLog]) -> None:
         """Close and open every log, its name expanded anew; what its console says between goes to the new file."""
+        for log in logs:
+            log.look()
         for start in range(0, len(logs), BATCH):
             await self.open(logs[start : start + BATCH])
 

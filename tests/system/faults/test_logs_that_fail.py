@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import signal
 from contextlib import ExitStack
 from pathlib import Path
 from typing import List
@@ -22,7 +23,18 @@ from conmand.server.logs.backlog import PIECE_BYTES
 from tests.fakes.daemons import OURS, Daemon, environment, our_command
 from tests.fakes.sessions import RawClient
 from tests.fakes.sites import Site
-from tests.system.faults.logs import MARK, OPENED, accounts, file_system, node, numbered_lines, remount, said, status
+from tests.system.faults.logs import (
+    MARK,
+    OPENED,
+    accounts,
+    file_system,
+    node,
+    numbered_lines,
+    remount,
+    rotated,
+    said,
+    status,
+)
 
 FAST = {"conmand.server.logs.console_log.RETRY_SECONDS": (0.05, 0.2), "conmand.server.logs.files.DELETED_SECONDS": 0.05}
 LOGGED = 'server logdir="DIR/logs"\nglobal log="%N.log"\n'
@@ -142,6 +154,34 @@ def test_a_removed_directory_is_made_again_with_what_was_said_since(tmp_path: Pa
         assert text.endswith(lines) and (gone + lines).endswith(text)
         assert log.count(OPENED) <= 2
         assert accounts(site) == {"read": 3000, "logged": 3000, "waiting": 0, "lost": 0}
+
+
+@pytest.mark.parametrize("way", ["SIGHUP", "rotation"])
+def test_what_is_said_into_a_deleted_log_is_not_lost_if_it_is_opened_anew_before_anybody_looks(
+    way: str, tmp_path: Path
+) -> None:
+    never = {**FAST, "conmand.server.logs.files.DELETED_SECONDS": 1e6}
+    never["conmand.server.logs.rotation.LOOK_SECONDS"] = 0.05
+    with Site(OURS, tmp_path) as site:
+        settings = site.path("settings")
+        settings.write_text("[rotation]\nsize = 3k\nkeep = 1000\n" if way == "rotation" else "")
+        peer = node(site, LOGGED, "--settings", str(settings), constants=never)
+        reader = site.session(b"MONITOR CONSOLE='c'\n")
+        before = say(site, peer, reader, 0, 10)
+        site.read_with("logs/c.log", before[-100:])
+        shutil.rmtree(site.path("logs"))
+        lines = say(site, peer, reader, 10, 40)
+        while accounts(site)["logged"] < len(before + lines):
+            pass
+        if way == "SIGHUP":
+            site.daemon.signal(signal.SIGHUP)
+        site.daemon.wait_for("has been deleted; it is made anew")
+        more = say(site, peer, reader, 40, 50)
+        while accounts(site)["logged"] < len(before + lines + more):
+            pass
+        assert site.daemon.stop() == 0
+        text = b"".join(map(said, rotated(site.path("logs"))))
+        assert text.endswith(lines + more) and (before + lines + more).endswith(text)
 
 
 def test_without_permission_the_log_waits_until_there_is_one(tmp_path: Path) -> None:

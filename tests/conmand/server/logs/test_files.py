@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -45,11 +46,11 @@ class AnyLog(ConsoleLog):
         return self._daemon_log
 
 
-def logs(loop: ManualLoop, files: LogFiles, paths: List[Path]) -> List[ConsoleLog]:
+def logs(loop: ManualLoop, files: LogFiles, paths: List[Path], *, lock: bool = True) -> List[ConsoleLog]:
     return [
         AnyLog(
             path.name,
-            LogOptions(),
+            LogOptions(lock=lock),
             lambda path=path: str(path),  # type: ignore[misc]
             clock=LogClock(),
             daemon_log=RecordingLog(),
@@ -352,6 +353,92 @@ def test_a_file_that_was_deleted_is_made_anew_with_what_was_written_since(tmp_pa
             assert isinstance(log, AnyLog) and len(log.daemon_log.texts) == 1
             log.stop()
         watching.cancel()
+        files.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("way", ["reopen", "switch", "another name"])
+def test_a_file_that_was_deleted_takes_nothing_along_when_its_log_is_opened_anew(way: str, tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        files = LogFiles(loop)
+        (log,) = logs(loop, files, [tmp_path / "n1"])
+        await files.open([log])
+        log.write(b"before, ")
+        (tmp_path / "n1").unlink()
+        log.write(b"after, ")
+        if way == "switch":
+            assert files.switch(log, lambda: log.open_file(path=str(tmp_path / "n1")), ConsoleLog.opened)
+            await files.all_opened()
+        else:
+            if way == "another name":
+                log.reconfigure(LogOptions(), lambda: str(tmp_path / "n2"))
+                log.close_file()
+            await files.reopen([log])
+        log.write(b"now")
+        text = (tmp_path / ("n2" if way == "another name" else "n1")).read_bytes()
+        assert text.endswith(b".\r\nbefore, after, now") and text.count(b"log opened") == 2
+        assert log.bytes_logged == log.bytes_read == 18
+        assert isinstance(log, AnyLog) and "has been deleted; it is made anew" in log.daemon_log.texts[0]
+        log.stop()
+        files.close()
+
+    run(test)
+
+
+def test_what_was_compressed_and_deleted_during_the_reopening_is_not_said_again(tmp_path: Path) -> None:
+    """As logrotate does it with ``compress``: many logs are renamed, the daemon is told, and gzip begins."""
+
+    async def test(loop: ManualLoop) -> None:
+        files = LogFiles(loop)
+        (log,) = logs(loop, files, [tmp_path / "n1"])
+        await files.open([log])
+        log.write(b"compressed, ")
+        (tmp_path / "n1").rename(tmp_path / "n1.1")
+        log.look()
+        log.write(b"perhaps not, ")
+        (tmp_path / "n1.1").unlink()
+        await files.open([log])
+        assert (tmp_path / "n1").read_bytes().endswith(b".\r\nperhaps not, ")
+        assert b"compressed" not in (tmp_path / "n1").read_bytes()
+        log.stop()
+        files.close()
+
+    run(test)
+
+
+def test_logs_that_share_a_deleted_file_rescue_each_byte_once(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        files = LogFiles(loop)
+        both = logs(loop, files, [tmp_path / "n", tmp_path / "n"], lock=False)
+        await files.open(both)
+        (tmp_path / "n").unlink()
+        for number in range(10):
+            both[number % 2].write(b"line %d\r\n" % number)
+        files.look_for_deleted(both)
+        await looked(loop, files)
+        text = (tmp_path / "n").read_bytes()
+        assert [text.count(b"line %d\r\n" % number) for number in range(10)] == [1] * 10
+        assert [log.bytes_logged for log in both] == [40, 40]
+        for log in both:
+            log.stop()
+        files.close()
+
+    run(test)
+
+
+def test_what_went_with_a_deleted_file_is_told_at_the_end(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        files = LogFiles(loop)
+        (log,) = logs(loop, files, [tmp_path / "n1"])
+        await files.open([log])
+        (tmp_path / "n1").unlink()
+        log.write(b"words")
+        log.stop()
+        assert isinstance(log, AnyLog)
+        deleted, destroyed = log.daemon_log.texts
+        assert deleted == f'Console [n1] logfile "{tmp_path}/n1" has been deleted'
+        assert re.fullmatch(rf"Destroying \[{tmp_path}/n1\] with \d+ bytes of unwritten data", destroyed)
         files.close()
 
     run(test)
