@@ -61,6 +61,8 @@ class Retention:
         self._compressors = Lanes(loop, hung_seconds=COMPRESSION_SECONDS)
         self._files: Dict[str, List[RotatedFile]] = {}  # of each log
         self._total_bytes = 0
+        self._waiting: Dict[str, RotatedFile] = {}  # to be compressed: of each log the youngest file
+        self._waiting_bytes = 0
         self._removing = False
         self._guard = threading.Lock()
         self._moving: Set[str] = set()  # logs whose files change their numbers now
@@ -138,17 +140,29 @@ class Retention:
         self._total_bytes += _size(files) - _size(self._files.pop(base, []))
         if files:
             self._files[base] = files
-        self._enforce_quota()
         method = self.settings.compress
-        if method in rotated_files.SUFFIXES and any(_is_plain(file) for file in files):
+        plain = [file for file in files if _is_plain(file)] if method in rotated_files.SUFFIXES else []
+        self._let_wait(base, plain[0] if plain else None)
+        if plain:
             self._compress_later(base, method)
+        self._enforce_quota()
+
+    def _let_wait(self, base: str, file: Optional[RotatedFile]) -> None:
+        before = self._waiting.pop(base, None)
+        self._waiting_bytes -= 0 if before is None else before.size_bytes
+        if file is not None:
+            self._waiting[base] = file
+            self._waiting_bytes += file.size_bytes
 
     def _enforce_quota(self) -> None:
+        """What waits to be compressed does not count before it is: it may be a tenth then, and all logs of an age wait
+        at once. But for one file of each log only, so that no more can wait than the logs themselves take."""
         quota = self.settings.quota_bytes
-        if quota is None or self._total_bytes <= quota or self._removing:
+        if quota is None or self._total_bytes - self._waiting_bytes <= quota or self._removing:
             return
         self._removing = True
-        files = [file for files in self._files.values() for file in files]
+        waiting = set(self._waiting.values())
+        files = [file for files in self._files.values() for file in files if file not in waiting]
         self._run(self._lanes, "", partial(rotated_files.remove_oldest, files, quota, self._busy()), self._removed)
 
     def _removed(self, result: Tuple[List[RotatedFile], Optional[OSError]]) -> None:
@@ -250,6 +264,9 @@ class Retention:
             self.complain(base, f'Unable to compress rotated logs of "{base}": {reason(error)}; they stay as they are')
         if count:
             self.tidy(base)  # sizes have changed, and there may be more
+        else:
+            self._let_wait(base, None)
+            self._enforce_quota()
 
     # Odds and ends.
 

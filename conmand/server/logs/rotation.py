@@ -167,8 +167,8 @@ class Rotation:
     def _is_due(self, entry: _Entry, now: float) -> bool:
         log, settings = entry.log, self._settings
         if settings.age_seconds is not None:
-            if log.begun is None and log.is_open:
-                log.begun = now  # opened before anybody asked
+            if log.is_open and (log.begun is None or log.begun > now):
+                log.begun = now  # opened before anybody asked, or under a clock that was ahead
             if log.begun is not None and now - log.begun >= settings.age_seconds and log.has_grown:
                 return True
         if settings.size_bytes is None or log.bytes_read == entry.bytes_seen:

@@ -188,14 +188,15 @@ def test_age_counts_from_the_line_that_the_file_begins_with_over_restarts(tmp_pa
         (tmp_path / "n2").write_bytes(b"no such line")
         os.utime(tmp_path / "n2", (begun, begun))
         it = Rotated(loop, tmp_path, age_seconds=3600)
-        logs = [await it.open("n1"), await it.open("n2"), await it.open("n3")]
-        assert [log.begun for log in logs[:2]] == [begun, begun]
+        logs = [await it.open("n1"), await it.open("n2")]
+        assert [log.begun for log in logs] == [begun, begun]
         for log in logs:
             log.write(b"x")
         await it.look(begun + 3599)
-        assert sorted(it.content()) == ["n1", "n2", "n3"]
+        assert sorted(it.content()) == ["n1", "n2"]
         await it.look(begun + 3600)
-        assert sorted(it.content()) == ["n1", "n1.1", "n2", "n2.1", "n3"]
+        assert sorted(it.content()) == ["n1", "n1.1", "n2", "n2.1"]
+        (await it.open("n3")).write(b"x")
         now = time.time()
         await it.look(now + 3500)
         assert sorted(it.content()) == ["n1", "n1.1", "n2", "n2.1", "n3"]
@@ -426,6 +427,58 @@ def test_the_quota_removes_the_oldest_of_all_logs(tmp_path: Path) -> None:
             "n2.2": b"3",
         }
         assert any("to stay within the quota" in text for text in it.daemon_log.texts)
+        await it.close()
+
+    run(test)
+
+
+def test_the_quota_is_for_what_compression_leaves(tmp_path: Path) -> None:
+    """All logs of an age are rotated together: uncompressed, one file of each may exceed the quota for a while."""
+
+    async def test(loop: ManualLoop) -> None:
+        it = Rotated(loop, tmp_path, size_bytes=20_000, quota_bytes=15_000, keep=100, compress="gzip")
+        logs = [await it.open(name) for name in ("n1", "n2", "n3")]
+        for number in range(8):
+            for log in logs:
+                log.write(b"%d" % number * 25_000)
+            await it.look()
+        names = [f"{log.name}.{number}.gz" for log in logs for number in range(1, 9)]
+        assert sorted(it.content()) == sorted(["n1", "n2", "n3", *names])
+        assert it.rotation.retention.total_bytes < 15_000
+        assert it.daemon_log.texts == []
+        await it.close()
+
+    run(test)
+
+
+def test_files_that_cannot_be_compressed_count_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(loop: ManualLoop) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path / "none"))
+        it = Rotated(loop, tmp_path, size_bytes=1000, quota_bytes=5000, keep=100, compress="zstd")
+        log = await it.open("n1")
+        for number in range(8):
+            log.write(b"%d" % number * 1500)
+            await it.look()
+        assert it.rotation.retention.total_bytes <= 5000
+        assert sorted(it.content()) == ["n1", "n1.1", "n1.2", "n1.3"]
+        assert any("to stay within the quota" in text for text in it.daemon_log.texts)
+        await it.close()
+
+    run(test)
+
+
+def test_a_clock_that_was_ahead_delays_a_rotation_by_no_more_than_the_age(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        (tmp_path / "n1").write_bytes(b"\r\n<ConMan> Console [n1] log opened at 2130-01-01 00:00:00 UTC.\r\nold")
+        it = Rotated(loop, tmp_path, age_seconds=60)
+        log = await it.open("n1")
+        log.write(b"new")
+        now = time.time()
+        await it.look(now)
+        await it.look(now + 59)
+        assert sorted(it.content()) == ["n1"]
+        await it.look(now + 60)
+        assert sorted(it.content()) == ["n1", "n1.1"]
         await it.close()
 
     run(test)
