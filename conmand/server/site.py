@@ -21,6 +21,7 @@ from conmand.config.errors import ExpansionTooLong
 from conmand.config.model import ConsoleSettings, IpmiDevice, ProcessDevice, ServerSettings
 from conmand.config.settings import DaemonSettings
 from conmand.consoles.base import Console, Services
+from conmand.server.changing import Others, ToOpen
 from conmand.server.children import ChildReaper
 from conmand.server.client import ClientContext
 from conmand.server.daemonlog import DaemonLog
@@ -62,15 +63,6 @@ class SiteOptions:
 
     ipmi: Optional[Started] = None
     """An engine that was started early, in this process."""
-
-
-class _ToOpen:
-    """What a change leaves to be done: logs and devices to be opened, programs that have lost their consoles."""
-
-    def __init__(self) -> None:
-        self.logs: List[ConsoleLog] = []
-        self.devices: List[Console] = []
-        self.ending: List[int] = []
 
 
 class Site:
@@ -225,7 +217,13 @@ class Site:
 
     # Change.
 
-    async def apply(self, server: ServerSettings, changes: ConsoleChanges, settings: DaemonSettings) -> None:
+    async def apply(
+        self,
+        server: ServerSettings,
+        changes: ConsoleChanges,
+        settings: DaemonSettings,
+        others: Optional[Others] = None,
+    ) -> None:
         """Go on with these. Consoles that are not in ``changes`` notice nothing; the others change all at once.
 
         Returns when there are just the consoles that there should be, while those that are new or have another device
@@ -241,7 +239,7 @@ class Site:
         if self._services.script_logins is not None:
             self._services.script_logins.configure(settings.scripts)
         self.resets.configure(self._expand_reset if server.resetcmd else None)
-        self._opening = self._tasks.start(self._open_changed(self._change(changes)))
+        self._opening = self._tasks.start(self._open_changed(self._change(changes), others))
         if stamps:
             self._stamp_logs()
         if rotation:
@@ -249,9 +247,9 @@ class Site:
             named = [(console.log, console.device.settings.log) for console in consoles]
             self._rotation.configure(settings.rotation, [(log, name) for log, name in named if log and name])
 
-    def _change(self, changes: ConsoleChanges) -> _ToOpen:
+    def _change(self, changes: ConsoleChanges) -> ToOpen:
         """Make ``consoles`` and ``logs`` those of the new configuration. Returns what is to be opened now."""
-        to_open = _ToOpen()
+        to_open = ToOpen()
         for name in changes.removed:
             self._remove(self.consoles.pop(name), to_open)
         devices = [change.after for change in changes.changed if change.device]
@@ -266,14 +264,14 @@ class Site:
                 to_open.logs.append(console.log)
         return to_open
 
-    def _remove(self, console: SharedConsole, to_open: _ToOpen) -> None:
+    def _remove(self, console: SharedConsole, to_open: ToOpen) -> None:
         to_open.ending += console.device.programs()
         console.remove()
         if console.log is not None:
             console.log.stop()
             console.change_log(None)  # a reset command that still runs has more to say
 
-    def _reconfigure(self, console: SharedConsole, change: ConsoleChange, to_open: _ToOpen) -> None:
+    def _reconfigure(self, console: SharedConsole, change: ConsoleChange, to_open: ToOpen) -> None:
         programs = console.device.programs()
         if console.reconfigure(change.after, self._services):
             to_open.ending += programs
@@ -295,18 +293,18 @@ class Site:
             log.close_file()
             to_open.logs.append(log)
 
-    async def _open_changed(self, to_open: _ToOpen) -> None:
+    async def _open_changed(self, to_open: ToOpen, others: Optional[Others]) -> None:
         """Each log before its console, and programs last: one that is to go may still hold another's device."""
+        if others is not None:
+            await others.closed.wait()
         await self._log_files.reopen(to_open.logs)
-        devices = sorted(to_open.devices, key=lambda device: isinstance(device.settings.device, ProcessDevice))
-        for number, device in enumerate(devices):
-            if to_open.ending and isinstance(device.settings.device, ProcessDevice):
-                await self._end_programs(to_open.ending)
-                to_open.ending.clear()
-            device.start()
-            if number % BATCH == BATCH - 1:
-                await asyncio.sleep(0)
+        programs = [device for device in to_open.devices if isinstance(device.settings.device, ProcessDevice)]
+        await _start([device for device in to_open.devices if device not in programs])
         await self._end_programs(to_open.ending)
+        if others is not None:
+            others.ours_ended.set()
+            await others.ended.wait()
+        await _start(programs)
 
     # Stop.
 
@@ -349,6 +347,13 @@ class Site:
         for pid in programs:
             # What a program has started goes with it (errata D3), also if the program itself went when it was asked.
             self.children.kill(pid, signal.SIGKILL)
+
+
+async def _start(devices: Iterable[Console]) -> None:
+    for number, device in enumerate(devices, 1):
+        device.start()
+        if number % BATCH == 0:
+            await asyncio.sleep(0)
 
 
 def expand(pattern: str, settings: Optional[ConsoleSettings], pid: Optional[int] = None) -> str:

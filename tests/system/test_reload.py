@@ -430,6 +430,30 @@ def test_our_own_settings_are_read_again(site: Changing) -> None:
     assert status == 1 and lines[0].startswith("ERROR:     SETTINGS[") and "is not reloaded" in lines[-1]
 
 
+def test_devices_may_go_from_one_console_to_another(site: Changing) -> None:
+    """A program holds its device until it has ended, which takes these as long as the test wants."""
+    holder = site.path("holder")
+    holder.write_text(
+        f"#!/bin/sh\ncd {site.directory}\ntrap '' TERM\nmkdir held-$1 || exec echo $1 is busy\necho has $1\n"
+        "cat >/dev/null\n[ -e quickly ] || read word <gate-$1\nrmdir held-$1\n"
+    )
+    holder.chmod(0o755)
+    for device in "ABCD":
+        os.mkfifo(site.path(f"gate-{device}"))
+    config = GLOBAL + "".join(f'console name="{name}" dev="DIR/holder {{{name}}}"\n' for name in "abcd")
+    site.begin(config.format(a="A", b="B", c="C", d="D"))
+    for name in "abcd":
+        site.read_with(f"{name}.log", f"has {name.upper()}".encode())
+    site.edit(config.format(a="B", b="C", c="D", d="A"))
+    assert site.ask_to_reload()[0] == 0
+    for device in "ABCD":
+        site.path(f"gate-{device}").write_text("go\n")
+    site.path("quickly").touch()
+    for name, device in zip("abcd", "BCDA"):
+        log = site.read_with(f"{name}.log", f"has {device}".encode())
+        assert b"busy" not in log
+
+
 # What is refused.
 
 

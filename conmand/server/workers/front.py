@@ -47,6 +47,7 @@ class Front:
         self._loop = loop
         self._tasks = OwnedTasks(self._loop)
         self._stopping = False
+        self._changes = 0  # so far, of several workers at a time
         self._spared: Set[int] = set()  # reset commands that have outlived their worker
         self.children = ChildReaper(loop, cwd=None if options.foreground else "/")
         self.children.start()
@@ -104,17 +105,30 @@ class Front:
             del self._worker_of[name]
         self._worker_of.update((one.name, owners[one.name]) for one in changes.added)
         self.sessions.can_reset = server.resetcmd is not None
-        numbers = Counter(self._worker_of.values())
+        counts = Counter(self._worker_of.values())
+        parts = [changes.only(partial(_is, worker, owners)) for worker in self._workers]
+        number = 0
+        if sum(map(bool, parts)) > 1:
+            self._changes += 1
+            number = self._changes
         await asyncio.gather(
             *(
                 worker.apply(
-                    server,
-                    changes.only(partial(_is, worker, owners)),
-                    share_of_limits(self._options, numbers[worker], len(self._worker_of)),
+                    server, part, share_of_limits(self._options, counts[worker], len(self._worker_of)), number
                 )
-                for worker in self._workers
+                for worker, part in zip(self._workers, parts)
             )
         )
+        if number:
+            for worker in self._workers:
+                worker.send(m.AllClosed(number))
+            self._tasks.start(self._let_programs_start(number))
+
+    async def _let_programs_start(self, number: int) -> None:
+        """When those have ended that may hold their devices, in whatever worker."""
+        await asyncio.gather(*(worker.programs_ended(number) for worker in self._workers))
+        for worker in self._workers:
+            worker.send(m.AllEnded(number))
 
     def _owners_after(self, changes: ConsoleChanges) -> Dict[str, WorkerProcess]:
         """The worker of each console, of those that are removed too."""

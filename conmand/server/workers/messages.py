@@ -65,11 +65,36 @@ class Reopen:
 
 @dataclass(frozen=True)
 class Apply:
-    """A question: go on with this. Answer: ``None`` when there are just the consoles that there should be."""
+    """A question: go on with this. Answer: ``None`` when there are just the consoles that there should be.
+
+    With a ``number`` other workers change too: open nothing before ``AllClosed``, start no program before ``AllEnded``.
+    """
 
     server: ServerSettings
     changes: ConsoleChanges = field(repr=False)
     settings: DaemonSettings
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class AllClosed:
+    """Every worker has closed what it lost by the change ``number``."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class ProgramsEnded:
+    """A question. Answer: ``None`` when the programs that were to go by the change ``number`` have gone."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class AllEnded:
+    """No worker has a program any more that was to go by the change ``number``."""
+
+    number: int
 
 
 @dataclass(frozen=True)

@@ -183,17 +183,27 @@ class WorkerProcess:
             if waiting in self._waiting_for_ready:
                 self._waiting_for_ready.remove(waiting)
 
-    async def apply(self, server: ServerSettings, changes: ConsoleChanges, options: SiteOptions) -> None:
-        """Let the process go on with these; one that is yet to be started will begin with them. Never raises."""
+    async def apply(
+        self, server: ServerSettings, changes: ConsoleChanges, options: SiteOptions, number: int = 0
+    ) -> None:
+        """Let the process go on with these; one that is yet to be started will begin with them. Never raises.
+
+        With a ``number`` it waits for the others: see ``messages.Apply``.
+        """
         for name in changes.removed:
             del self.consoles[name]
         self.consoles.update((change.name, change.after) for change in changes.changed)
         self.consoles.update((settings.name, settings) for settings in changes.added)
         self._server, self._options = server, options
         if self.is_running:
-            await self._let(m.Apply(server, changes, options.settings))
+            await self._let(m.Apply(server, changes, options.settings, number))
         elif self.consoles and not self._started_at:
             self.start()  # it had nothing to do so far
+
+    async def programs_ended(self, number: int) -> None:
+        """Wait until those have that were to go by the change ``number``, or the worker has. Never raises."""
+        if self.is_running:
+            await self._let(m.ProgramsEnded(number))
 
     async def reopen_logs(self) -> None:
         """Never raises: a process that is yet to be started will open them anyway."""

@@ -14,6 +14,7 @@ from typing import Any, Awaitable, Callable, Dict, List, Optional, Type, cast
 from conmand.config.model import LogLevel
 from conmand.server import status
 from conmand.server.bugs import report_bug
+from conmand.server.changing import Others
 from conmand.server.daemonlog import DaemonLog
 from conmand.server.handshake import Caller
 from conmand.server.sessions import busy_lines
@@ -74,6 +75,7 @@ class Worker:
         self._site: Site
         self._ending = asyncio.Event()
         self._stand_ins: Dict[int, StandIn] = {}
+        self._others: Dict[int, Others] = {}  # of each change in which they have a part
         self._tasks = OwnedTasks(self._loop)
 
     async def run(self) -> None:
@@ -169,7 +171,23 @@ class Worker:
         await self._site.reopen_logs()
 
     async def _apply(self, question: m.Apply) -> None:
-        await self._site.apply(question.server, question.changes, question.settings)
+        others = None
+        if question.number:
+            others = self._others[question.number] = Others()
+        await self._site.apply(question.server, question.changes, question.settings, others)
+
+    def _all_closed(self, message: m.AllClosed) -> None:
+        if message.number in self._others:  # else it was asked of our predecessor
+            self._others[message.number].closed.set()
+
+    async def _programs_ended(self, question: m.ProgramsEnded) -> None:
+        if question.number in self._others:
+            await self._others[question.number].ours_ended.wait()
+
+    def _all_ended(self, message: m.AllEnded) -> None:
+        others = self._others.pop(message.number, None)
+        if others is not None:
+            others.ended.set()
 
     # A broadcast.
 
@@ -220,6 +238,8 @@ _ACTIONS: Dict[Type[Any], Callable[[Worker, Any], None]] = {
     m.Break: Worker._break,
     m.Reset: Worker._reset,
     m.Detach: Worker._detach,
+    m.AllClosed: Worker._all_closed,
+    m.AllEnded: Worker._all_ended,
     m.Ping: Worker._ping,
     m.Stop: Worker._stop,
 }
@@ -233,6 +253,7 @@ _ANSWERS: Dict[Type[Any], Callable[[Worker, Any], Awaitable[object]]] = {
     m.Attach: Worker._attach,
     m.Reopen: Worker._reopen,
     m.Apply: Worker._apply,
+    m.ProgramsEnded: Worker._programs_ended,
 }
 
 

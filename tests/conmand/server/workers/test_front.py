@@ -17,7 +17,7 @@ from conmand.server.workers import messages as m
 from conmand.server.workers import orphans
 from conmand.server.workers.front import Front, share_of_limits
 from conmand.server.workers.process import WorkerProcess
-from tests.fakes.loops import ManualLoop, run
+from tests.fakes.loops import ManualLoop, run, settle
 from tests.fakes.sinks import RecordingLog
 
 SERVER, SETTINGS = ServerSettings(), DaemonSettings()
@@ -135,6 +135,29 @@ def test_limits_are_divided_and_resets_are_known_to_replies() -> None:
         assert not front.sessions.can_reset
 
     with_front(3, [console("a"), console("b"), console("c")], test)
+
+
+def test_workers_that_change_together_wait_for_each_other() -> None:
+    async def test(front: Front) -> None:
+        sent: List[List[Any]] = []
+        for worker in front._workers:
+            sent.append([])
+            worker.send = lambda message, fd=-1, to=sent[-1]: to.append(message)  # type: ignore[misc]
+        home = owners(front)
+        ones = [name for name, number in home.items() if number == 1]
+        await front.apply(SERVER, ConsoleChanges(removed=(ones[0],)), SETTINGS)
+        await settle()
+        assert [worker.questions[-1].number for worker in front._workers] == [0, 0, 0]  # type: ignore[attr-defined]
+        assert sent == [[], [], []]
+        twos = [name for name, number in home.items() if number == 2]
+        await front.apply(SERVER, ConsoleChanges(removed=(ones[1], twos[0])), SETTINGS)
+        await settle()
+        for worker in front._workers:
+            *_, change, question = worker.questions  # type: ignore[attr-defined]
+            assert (change.number, question) == (1, m.ProgramsEnded(1))
+        assert sent == [[m.AllClosed(1), m.AllEnded(1)]] * 3
+
+    with_front(3, [console(f"n{number}") for number in range(9)], test)
 
 
 def test_all_logs_are_reopened() -> None:

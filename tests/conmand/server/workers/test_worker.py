@@ -12,7 +12,7 @@ from typing import Any, Callable, Coroutine, List, Tuple
 
 from conman.protocol import Request, RequestCommand
 from conmand.config.changes import ConsoleChanges
-from conmand.config.model import ConsoleSettings, LogLevel, ServerSettings, TestDevice, TestOptions
+from conmand.config.model import ConsoleSettings, LogLevel, ProcessDevice, ServerSettings, TestDevice, TestOptions
 from conmand.config.settings import DaemonSettings
 from conmand.server.handshake import Asked, Peer
 from conmand.server.resolver import PeerName
@@ -147,6 +147,33 @@ def test_it_answers_questions() -> None:
         change = ConsoleChanges(added=(console("c"),), removed=("a",))
         assert await front.ask(m.Apply(ServerSettings(), change, DaemonSettings())) is None
         assert list(await front.ask(m.Describe(("a", "b", "c")))) == ["b", "c"]
+
+    play(test)
+
+
+def test_in_a_change_of_several_workers_it_waits_for_the_others() -> None:
+    async def test(front: Front, loop: ManualLoop) -> None:
+        await front.set_up("a")
+        program = ConsoleSettings("p", ProcessDevice(("/bin/cat",)))
+        change = ConsoleChanges(added=(console("c"), program))
+        assert await front.ask(m.Apply(DEFAULTS, change, DaemonSettings(), 7)) is None
+
+        async def are_up() -> List[bool]:
+            described = await front.ask(m.Describe(("c", "p")))
+            return [b'"state": "up"' in described[name] for name in ("c", "p")]
+
+        assert await are_up() == [False, False]
+        front.channel.send(m.AllClosed(7))
+        assert await front.ask(m.ProgramsEnded(7)) is None
+        assert await are_up() == [True, False]
+        front.channel.send(m.AllEnded(7))
+        while await are_up() != [True, True]:
+            pass
+        # As if it had taken the place of another worker meanwhile.
+        front.channel.send(m.AllClosed(8))
+        assert await front.ask(m.ProgramsEnded(8)) is None
+        front.channel.send(m.AllEnded(8))
+        assert await are_up() == [True, True]
 
     play(test)
 
