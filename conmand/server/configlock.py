@@ -16,7 +16,7 @@ import stat
 import struct
 import threading
 import time
-from typing import List, Optional, Set
+from typing import Iterator, List, Optional, Set
 
 from conman.text import decode, encode
 from conmand.errors import FatalError, reason
@@ -28,6 +28,9 @@ RACE_ATTEMPTS = 3
 SETTLED_SECONDS = 0.3
 """A file that was written within this time may be half of what it will be: "cp", or a script that prints it."""
 MAX_WRITING_SECONDS = 10.0
+
+MAX_LINKS = 40
+"""On the way to the file, as for the kernel: path_resolution(7)."""
 
 
 def open_configuration(path: str, *, shown: Optional[str] = None) -> int:
@@ -65,8 +68,8 @@ class LockedFile:
         self._turn = threading.Lock()
 
     def places(self) -> Set[str]:
-        """Where a new file may appear: the path, and what it is a link to."""
-        return {decode(os.path.abspath(self._path)), decode(os.path.realpath(self._path))}
+        """Where a new file may appear: the path, every link on its way, and where that ends."""
+        return {decode(os.path.abspath(self._path)), *map(decode, _way(os.path.abspath(self._path)))}
 
     def is_in_place(self) -> bool:
         """Whether what is at the path is the file that we have locked. Not so if nothing can be seen there."""
@@ -142,6 +145,30 @@ class LockedFile:
         self._fd, fd = fd, self._fd
         os.close(fd)
         return warning
+
+
+def _way(path: bytes) -> Iterator[bytes]:
+    """The links by which the absolute ``path`` leads to a file, and the file: each may be replaced by another."""
+    done, names = b"", path.split(b"/")
+    for _step in range(MAX_LINKS):
+        while names:
+            name = names.pop(0)
+            if name == b"..":
+                done = os.path.dirname(done)
+            elif name not in (b"", b"."):
+                try:
+                    target = os.readlink(done + b"/" + name)
+                except OSError:  # no link
+                    done += b"/" + name
+                else:
+                    break
+        else:
+            yield done
+            return
+        yield done + b"/" + name
+        names = [*target.split(b"/"), *names]
+        if target.startswith(b"/"):
+            done = b""
 
 
 def lock_owner(fd: int) -> Optional[int]:

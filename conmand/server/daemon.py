@@ -7,7 +7,7 @@ import faulthandler
 import os
 import resource
 import signal
-from typing import List, Optional, Protocol, Sequence
+from typing import List, Optional, Protocol, Sequence, Set
 
 from conman import __version__
 from conmand.config.changes import ConsoleChanges
@@ -222,10 +222,17 @@ class Daemon:
     def _find_replaced_configuration(self) -> None:
         """Have the lock on whatever file is at the configuration's path: it is how -k, -q and -r find us."""
         self._watcher = PathWatcher(self._loop, self._log.debug)
-        for place in self._source.file.places():
-            self._watcher.watch(place, self._configuration_replaced)
+        self._watched: Set[str] = set()
+        self._watch(self._source.file.places())
         if not self._source.file.is_in_place():  # it was replaced while we started
             self._configuration_replaced()
+
+    def _watch(self, places: Set[str]) -> None:
+        for place in self._watched - places:
+            self._watcher.unwatch(place, self._configuration_replaced)
+        for place in places - self._watched:
+            self._watcher.watch(place, self._configuration_replaced)
+        self._watched = places
 
     def _configuration_replaced(self) -> None:
         self._tasks.start(self._follow_configuration())
@@ -237,6 +244,9 @@ class Daemon:
             warning = f"{error}; only a pid file leads to this daemon from there"
         if warning is not None:
             self._log.warning(warning)
+        places = await self._loop.run_in_executor(None, self._source.file.places)  # a link may lead elsewhere now
+        if not self._stopping.done():
+            self._watch(places)
 
     # The daemon's log.
 

@@ -537,6 +537,20 @@ def test_a_file_that_is_replaced_still_leads_to_the_daemon(kind: str, site: Chan
     site.daemon.wait_for_end()
 
 
+def test_a_directory_on_the_way_may_be_a_link_that_is_switched(site: Changing) -> None:
+    site.begin(GLOBAL + consoles("c"))
+    for version in ("v1", "v2"):
+        site.path(version).mkdir()
+        site.path(f"{version}/conman.conf").write_bytes(site.path("conman.conf").read_bytes())
+    for place, target in [("conman.conf", "data/conman.conf"), *[("data", "v2"), ("data", "v1")] * 2]:
+        if place != "data" and not site.path("data").exists():
+            site.path("data").symlink_to("v1")
+        site.path("new").symlink_to(target)
+        site.path("new").rename(site.path(place))
+        until_found(site)
+    assert site.reload(GLOBAL + consoles("c", "d")) == ["Added console [d]"]
+
+
 def until_found(site: Changing) -> None:
     """Ours waits a moment for a daemon whose file was just replaced; the original's does not."""
     assert run(OURS, ["-c", "conman.conf", "-q"], site.directory)[0] == 0

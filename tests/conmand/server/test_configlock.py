@@ -307,6 +307,28 @@ def test_a_link_may_be_replaced_at_both_its_ends(config: Path, tmp_path: Path) -
         assert file.places() == {str(link), str(config.resolve())}
 
 
+def test_every_link_on_the_way_may_be_replaced(tmp_path: Path) -> None:
+    """As where the file is one of a set that is switched as a whole."""
+    for version in ("v1", "v2"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "c.conf").write_text("#\n")
+    (tmp_path / "data").symlink_to("v1")
+    (tmp_path / "near").symlink_to(tmp_path / "data" / ".." / "data")
+    link = tmp_path / "c.conf"
+    link.symlink_to("near/./c.conf")
+    with locked_file(link) as file:
+        assert file.places() == {f"{tmp_path}/{name}" for name in ("c.conf", "near", "data", "v1/c.conf")}
+        (tmp_path / "new").symlink_to("v2")
+        (tmp_path / "new").rename(tmp_path / "data")
+        assert file.places() == {f"{tmp_path}/{name}" for name in ("c.conf", "near", "data", "v2/c.conf")}
+        assert file.follow() is None
+        assert owner_as_others_see_it(tmp_path / "v2" / "c.conf") == os.getpid()
+        (tmp_path / "loop").symlink_to("loop")
+        (tmp_path / "new").symlink_to("loop")
+        (tmp_path / "new").rename(tmp_path / "data")
+        assert f"{tmp_path}/loop" in file.places()
+
+
 def test_a_file_that_is_closed_is_followed_no_more(config: Path) -> None:
     with locked_file(config) as file:
         file.close()
