@@ -19,6 +19,7 @@ from conmand.config.model import IpmiOptions
 from conmand.consoles.base import Resolver
 from conmand.consoles.libipmiconsole import Context, Library, LibraryError, Status
 from conmand.consoles.turns import Turns
+from conmand.timeouts import within
 
 CONNECT_SECONDS = 300.0
 """The library gives up after a minute by itself; this is for the day it does not. Source: ConMan 0.3.1."""
@@ -158,7 +159,7 @@ class SolEngine:
         session = SolSession(context, fd)
         try:
             os.set_blocking(fd, False)
-            await asyncio.wait_for(settled, CONNECT_SECONDS)
+            await within(settled, CONNECT_SECONDS)
         except asyncio.TimeoutError:
             session.close()
             raise ConnectFailed(f"libipmiconsole gave no answer for {CONNECT_SECONDS:g} s") from None
@@ -196,7 +197,7 @@ class SolEngine:
         # Not a thread of a pool: the interpreter would wait for it at its end.
         threading.Thread(target=stop, name="end of IPMI sessions", daemon=True).start()
         try:
-            await asyncio.wait_for(stopped, STOP_SECONDS)
+            await within(stopped, STOP_SECONDS)
         except asyncio.TimeoutError:
             return False
         return True

@@ -109,16 +109,27 @@ class ScriptConsole(DescriptorConsole):
             self._keeper = ToolKeeper(logins.tools, begun)
             session = await open_session(prepared.dialogue, prepared.path, self._keeper)
         except Exception as failure:
-            self._attempt = None
-            begun(0)
-            self._print(self._words(failure))
-            self._lost()
+            if self._is_logging_in():
+                begun(0)
+                self._print(self._words(failure))
+                self._lost()
         else:
-            self._attempt = None
-            self._opened(session)
+            if self._is_logging_in():
+                self._opened(session)
+            else:
+                self._open_session = session
+                self._close(session.descriptor)
         finally:
             self._turn = self._keeper = None
             turn.end()
+
+    def _is_logging_in(self) -> bool:
+        """At the end of a login: whether it was not stopped. pexpect waits by ``asyncio.wait_for``, which up to Python
+        3.11 forgets a cancellation that comes together with what it waits for."""
+        if self._attempt is not asyncio.current_task():
+            return False
+        self._attempt = None
+        return True
 
     def _words(self, failure: Exception) -> str:
         """What the program would say of it."""

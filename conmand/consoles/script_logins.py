@@ -20,6 +20,7 @@ from conmand.config.settings import ScriptSettings
 from conmand.consoles.base import Services
 from conmand.consoles.script_tools import Tools
 from conmand.consoles.turns import Turns
+from conmand.timeouts import within
 
 TURN_SECONDS = 3.0
 """A login that takes longer waits for a device that does not answer, and stands in nobody's way: with half of the BMCs
@@ -58,7 +59,7 @@ class ScriptLogins:
         except RuntimeError as error:  # no thread can be started
             raise OSError(str(error)) from error
         try:
-            return await asyncio.wait_for(reading, READ_SECONDS)
+            return await within(reading, READ_SECONDS)
         except asyncio.TimeoutError:
             raise OSError(f"reading settings and passwords takes more than {READ_SECONDS:g} s") from None
 

@@ -12,6 +12,7 @@ from conman_exec import tools
 from conman_exec.dialogue import Connect
 from conman_exec.telnet import TelnetCodec
 from conmand.consoles.base import READ_BYTES, Children, Resolver
+from conmand.timeouts import within
 
 FAREWELL_SECONDS = 0.4
 """For a tool with a terminal that was told to end its session, before the terminal is closed: that kills it."""
@@ -84,8 +85,12 @@ class Tools:
 
     async def connect(self, wanted: Connect, seconds: float) -> Tuple[Optional[tools.Tool], bytes]:
         """As ``conman_exec.tools.connect``, without blocking."""
+        connecting = self._loop.create_task(self._connected(wanted))
         try:
-            connection = await asyncio.wait_for(self._connected(wanted), max(0.1, seconds))
+            connection = await within(connecting, max(0.1, seconds))
+        except asyncio.CancelledError:
+            connecting.add_done_callback(_close_connection)
+            raise
         except asyncio.TimeoutError:
             return None, tools.telnet_words(wanted.host, socket.timeout("timed out"), wanted.port)
         except OSError as error:
@@ -144,6 +149,11 @@ class ToolKeeper:
 
     async def connect(self, wanted: Connect, seconds: float) -> Tuple[Optional[tools.Tool], bytes]:
         return await self._tools.connect(wanted, seconds)
+
+
+def _close_connection(connecting: asyncio.Task[socket.socket]) -> None:
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().close()
 
 
 def _port(text: str) -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar
 
 from conmand.server.peers import without_mapping
+from conmand.timeouts import within
 
 MAX_THREADS = 4
 """For consoles, and again for clients: telnet consoles whose names cannot be resolved must not make clients wait."""
@@ -49,7 +50,7 @@ class NameResolver:
         """The (address family, socket address) pairs of a host to connect to, IPv4 first. Raises ``OSError``."""
         look_up = self._in_thread(self._console_threads, _forward, host, port)
         try:
-            return await asyncio.wait_for(look_up, FORWARD_SECONDS)
+            return await within(look_up, FORWARD_SECONDS)
         except asyncio.TimeoutError:
             raise socket.gaierror(socket.EAI_AGAIN, "name server does not answer") from None
 
@@ -60,7 +61,7 @@ class NameResolver:
             return known[1]
         try:
             look_up = self._in_thread(self._client_threads, _reverse, address)
-            fqdn = await asyncio.wait_for(look_up, REVERSE_SECONDS)
+            fqdn = await within(look_up, REVERSE_SECONDS)
         except (asyncio.TimeoutError, OSError):
             fqdn = None
         name = PeerName(address, address) if fqdn is None else PeerName(fqdn.partition(".")[0], fqdn)
@@ -76,7 +77,7 @@ class NameResolver:
             return known[1]
         try:
             look_up = self._in_thread(self._client_threads, pwd.getpwuid, uid)
-            name = (await asyncio.wait_for(look_up, REVERSE_SECONDS)).pw_name
+            name = (await within(look_up, REVERSE_SECONDS)).pw_name
         except (asyncio.TimeoutError, OSError, KeyError):
             name = str(uid)
         if len(self._users) >= MAX_CACHED:
@@ -95,7 +96,7 @@ class NameResolver:
     async def is_confirmed(self, fqdn: str, address: str) -> bool:
         """Whether the name leads back to the address: what libwrap asks before it believes a name."""
         try:
-            found = await asyncio.wait_for(self._in_thread(self._client_threads, _forward, fqdn, 0), REVERSE_SECONDS)
+            found = await within(self._in_thread(self._client_threads, _forward, fqdn, 0), REVERSE_SECONDS)
         except (asyncio.TimeoutError, OSError):
             return False
         return any(without_mapping(socket_address[0]) == address for _family, socket_address in found)

@@ -325,6 +325,26 @@ def test_a_turn_that_comes_to_one_who_leaves_is_passed_on(monkeypatch: pytest.Mo
     run(test)
 
 
+@pytest.mark.parametrize("turns", range(6))
+def test_an_attempt_that_is_cancelled_in_whatever_moment_leaves_no_session(turns: int) -> None:
+    async def test(loop: ManualLoop) -> None:
+        library = FakeLibrary()
+        attempt = loop.create_task(engine_of(loop, library).connect("127.0.0.9", OPTIONS))
+        await settle()
+        (context,) = library.contexts
+        context.settle(Status.ESTABLISHED)
+        for _turn in range(turns):
+            await asyncio.sleep(0)
+        if attempt.cancel():
+            with pytest.raises(asyncio.CancelledError):
+                await attempt
+        else:
+            attempt.result().close()
+        assert context.is_destroyed
+
+    run(test)
+
+
 def test_stop_gives_up_attempts_and_waits_for_the_sessions() -> None:
     async def test(loop: ManualLoop) -> None:
         library = FakeLibrary()

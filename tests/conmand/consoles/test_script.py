@@ -305,6 +305,23 @@ def test_tool_is_known_while_it_logs_in(shells: None) -> None:
     with_consoles(test)
 
 
+@pytest.mark.parametrize("turns", range(12))
+def test_console_that_is_stopped_in_whatever_moment_of_a_login_stays_down(turns: int, shells: None) -> None:
+    async def test(loop: ManualLoop, console: Made) -> None:
+        one, sink = started(console("echo open; exec cat", "Session", "pw"))
+        await sink.until(lambda: sink.announced != [])
+        (pid,) = one.programs()
+        for _turn in range(turns):
+            await loop.run_in_executor(None, os.sched_yield)
+        one.stop()
+        said = len(sink.announced)
+        assert await reaper(one).wait_all([pid], 1e9) == []
+        assert one.programs() == () and one.state is State.DOWN
+        assert len(sink.announced) == said and not loop.timers()
+
+    with_consoles(test)
+
+
 def test_break_in_a_line_waits_until_the_keys_before_it_are_read(shells: None, tmp_path: Path) -> None:
     async def test(loop: ManualLoop, console: Made) -> None:
         os.mkfifo(tmp_path / "go")
