@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import os
-from typing import TYPE_CHECKING, Callable, Optional, Protocol
+from typing import TYPE_CHECKING, Callable, Optional, Protocol, Union
 
 from conmand.config.model import ConsoleSettings, LogLevel
 from conmand.config.settings import ScriptSettings
@@ -368,7 +368,7 @@ class DescriptorConsole(Console):
             return
         self._stop_reading()
         if self._unsent is not None:
-            self.services.loop.remove_writer(self._fd)
+            self._stop_waiting_for_room()
         unsent = len(self._unsent) if self._unsent else 0
         if unsent:
             plural = "" if unsent == 1 else "s"
@@ -391,7 +391,7 @@ class DescriptorConsole(Console):
             self._unsent += data
         else:
             try:
-                sent = os.write(self._fd, data)
+                sent = self._send_some(data)
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError as error:
@@ -400,7 +400,7 @@ class DescriptorConsole(Console):
             if sent == len(data):
                 return
             self._unsent = bytearray(data[sent:])
-            self.services.loop.add_writer(self._fd, self._on_writable)
+            self._wait_for_room()
         if len(self._unsent) > MAX_UNSENT_BYTES and self._stall_timer is None:
             self._stall_timer = self.services.loop.call_later(STALL_SECONDS, self._stalled)
             self.sink.congested()
@@ -408,11 +408,22 @@ class DescriptorConsole(Console):
             # Broadcast clients are not held back, one slow console must not stop their others: the oldest bytes go.
             self._overwrite(len(self._unsent) - MAX_UNSENT_BYTES)
 
+    def _send_some(self, data: Union[bytes, bytearray]) -> int:
+        """How much of ``data`` the device took now. Raises ``OSError``."""
+        return os.write(self._fd, data)
+
+    def _wait_for_room(self) -> None:
+        """Have ``_on_writable`` called when the device takes more."""
+        self.services.loop.add_writer(self._fd, self._on_writable)
+
+    def _stop_waiting_for_room(self) -> None:
+        self.services.loop.remove_writer(self._fd)
+
     def _on_writable(self) -> None:
         unsent = self._unsent
         assert unsent is not None, "a writer is registered only while bytes wait"
         try:
-            sent = os.write(self._fd, unsent)
+            sent = self._send_some(unsent)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
@@ -420,7 +431,7 @@ class DescriptorConsole(Console):
             return
         del unsent[:sent]
         if not unsent:
-            self.services.loop.remove_writer(self._fd)
+            self._stop_waiting_for_room()
             self._forget_unsent()
         elif self._stall_timer is not None:
             self._stall_timer.cancel()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import Optional, Tuple
+from typing import Optional, Tuple, Union
 
 from conmand.config.model import ConsoleSettings, IpmiDevice, IpmiOptions, LogLevel
 from conmand.consoles.base import DescriptorConsole, Services, Sink, State
@@ -21,11 +21,17 @@ RELAPSES = (1, 60, 60, 0)
 """Delays before a session that was lost is opened again: at once after 60 s or more, else 1 s, doubling to 60 s. The
 original never waits, so that two daemons that steal a session from each other do so as fast as the network allows."""
 
+BURST_BYTES = 4096
+BYTES_PER_SECOND = 960.0
+PACE_SECONDS = 0.1
+"""The library takes what is typed faster than its BMC, and gives the session up when some 8 KB wait (1.6.10). It
+does not tell how much does, so more than a burst goes at the speed of a line of 9600 bit/s."""
+
 
 class IpmiConsole(DescriptorConsole):
     """Opens a lost session again at once; fails to after 60 s, doubling to 1800 s. Source: ConMan 0.3.1."""
 
-    __slots__ = ("_session", "_attempt", "_relapses", "_lasted_seconds", "_end_reason")
+    __slots__ = ("_session", "_attempt", "_relapses", "_lasted_seconds", "_end_reason", "_credit", "_paid_at", "_pace")
 
     retries = (60, 1800, 60, 60)
 
@@ -36,6 +42,9 @@ class IpmiConsole(DescriptorConsole):
         self._relapses = Backoff(*RELAPSES)
         self._lasted_seconds = 0.0  # of the session that was lost last, until another attempt has failed
         self._end_reason: Optional[str] = None
+        self._credit = float(BURST_BYTES)  # what may be typed at once
+        self._paid_at = 0.0  # by the loop's clock
+        self._pace: Optional[asyncio.TimerHandle] = None
 
     @property
     def _device(self) -> IpmiDevice:
@@ -112,6 +121,35 @@ class IpmiConsole(DescriptorConsole):
 
     def _retry_in(self, delay_seconds: float) -> None:
         super()._retry_in(delay_seconds * (1 + random.uniform(0, JITTER)))
+
+    # The library has no room to speak of in either direction, and ends the session rather than let anybody wait.
+
+    def hold_output(self) -> None:
+        """It cannot be made to wait."""
+
+    def release_output(self) -> None:
+        """It was never on hold."""
+
+    def _send_some(self, data: Union[bytes, bytearray]) -> int:
+        now = self.services.loop.time()
+        self._credit = min(self._credit + (now - self._paid_at) * BYTES_PER_SECOND, BURST_BYTES)
+        self._paid_at = now
+        sent = super()._send_some(data[: int(self._credit)])
+        self._credit -= sent
+        return sent
+
+    def _wait_for_room(self) -> None:
+        self._pace = self.services.loop.call_later(PACE_SECONDS, self._on_writable)
+
+    def _stop_waiting_for_room(self) -> None:
+        if self._pace is not None:
+            self._pace.cancel()
+            self._pace = None
+
+    def _on_writable(self) -> None:
+        super()._on_writable()
+        if self._unsent is not None:
+            self._wait_for_room()
 
     def send_break(self) -> None:
         if self._session is not None and not self._session.send_break():

@@ -97,6 +97,8 @@ KIB, MIB = 1024, 1024 * 1024
         ("consoles.ipmi_engine.MAX_OPENING_QUICKLY", 256, "up to 256 while they take"),
         ("consoles.ipmi_engine.QUICK_SECONDS", 0.25, "no longer than 0.25 s"),
         ("consoles.ipmi_engine.TURN_SECONDS", 0.5, "longer than 0.5 s counts no more"),
+        ("consoles.ipmi.BURST_BYTES", 4 * KIB, "4 KiB go to the BMC at once, more at 960"),
+        ("consoles.ipmi.BYTES_PER_SECOND", 960, "4 KiB go to the BMC at once, more at 960"),
         ("consoles.ipmi_engine.STOP_SECONDS", 5, "5 s for the BMCs"),
         # Workers.
         ("server.workers.plan.ONE_PROCESS_BELOW", 500, "one process below 500 consoles"),

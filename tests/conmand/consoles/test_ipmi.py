@@ -12,7 +12,7 @@ import pytest
 from conmand.config.model import ConsoleSettings, IpmiDevice, IpmiOptions, LogLevel
 from conmand.consoles import ipmi
 from conmand.consoles.base import State
-from conmand.consoles.ipmi import IpmiConsole
+from conmand.consoles.ipmi import BURST_BYTES, BYTES_PER_SECOND, IpmiConsole
 from conmand.consoles.ipmi_engine import ConnectFailed, EngineUnavailable, NoContext
 from tests.fakes.loops import ManualLoop, run, settle
 from tests.fakes.services import FakeServices
@@ -309,6 +309,51 @@ def test_jitter_only_ever_lengthens_a_delay(monkeypatch: pytest.MonkeyPatch) -> 
             await settle()
             assert all(60 <= delay <= 66 for delay in loop.timers())
             shared.stop()
+
+    run(test)
+
+
+def test_a_large_paste_is_sent_as_fast_as_a_slow_line_takes_it() -> None:
+    async def test(loop: ManualLoop) -> None:
+        engine = FakeEngine(None)
+        one, sink = console(loop, engine)
+        one.start()
+        await sink.until(lambda: UP in sink.announced)
+        bmc = engine.sessions[0].bmc
+        bmc.setblocking(False)
+        paste = b"".join(b"%05d\n" % number for number in range(2000))
+        one.send(paste[:5000])
+        one.send(paste[5000:])
+        arrived = bmc.recv(65536)
+        assert len(arrived) == BURST_BYTES
+        for _second in range(9):
+            await loop.advance(1)
+            if len(arrived) < len(paste):
+                arrived += bmc.recv(65536)
+            assert len(arrived) <= BURST_BYTES + (loop.time() - 1000) * BYTES_PER_SECOND
+        assert arrived == paste
+        await loop.advance(10)
+        one.send(b"x" * BURST_BYTES)  # there is room again for as much
+        assert len(bmc.recv(65536)) == BURST_BYTES
+        one.send(b"y")
+        one.stop()
+        assert loop.timers() == []
+
+    run(test)
+
+
+def test_a_session_is_not_held_for_a_client_that_is_behind() -> None:
+    async def test(loop: ManualLoop) -> None:
+        engine = FakeEngine(None)
+        one, sink = console(loop, engine)
+        one.start()
+        await sink.until(lambda: UP in sink.announced)
+        one.set_attended(True)
+        one.hold_output()
+        engine.sessions[0].bmc.send(b"still read")
+        await sink.until(lambda: sink.published == b"still read")
+        one.release_output()
+        one.stop()
 
     run(test)
 
