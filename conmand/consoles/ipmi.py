@@ -12,6 +12,7 @@ from typing import Optional, Tuple, Union
 from conmand.config.model import ConsoleSettings, IpmiDevice, IpmiOptions, LogLevel
 from conmand.consoles.base import DescriptorConsole, Services, Sink, State
 from conmand.consoles.ipmi_engine import ConnectFailed, EngineUnavailable, NoContext, SolSession
+from conmand.consoles.turns import Turn
 from conmand.proto.backoff import Backoff
 
 JITTER = 0.1
@@ -31,7 +32,17 @@ does not tell how much does, so more than a burst goes at the speed of a line of
 class IpmiConsole(DescriptorConsole):
     """Opens a lost session again at once; fails to after 60 s, doubling to 1800 s. Source: ConMan 0.3.1."""
 
-    __slots__ = ("_session", "_attempt", "_relapses", "_lasted_seconds", "_end_reason", "_credit", "_paid_at", "_pace")
+    __slots__ = (
+        "_session",
+        "_attempt",
+        "_turn",
+        "_relapses",
+        "_lasted_seconds",
+        "_end_reason",
+        "_credit",
+        "_paid_at",
+        "_pace",
+    )
 
     retries = (60, 1800, 60, 60)
 
@@ -39,6 +50,7 @@ class IpmiConsole(DescriptorConsole):
         super().__init__(settings, sink, services)
         self._session: Optional[SolSession] = None
         self._attempt: Optional[asyncio.Task[None]] = None
+        self._turn: Optional[Turn] = None
         self._relapses = Backoff(*RELAPSES)
         self._lasted_seconds = 0.0  # of the session that was lost last, until another attempt has failed
         self._end_reason: Optional[str] = None
@@ -62,6 +74,11 @@ class IpmiConsole(DescriptorConsole):
             self._attempt = None
         super().stop()
 
+    def retry_now(self) -> None:
+        if self._turn is not None:
+            self._turn.hurry()
+        super().retry_now()
+
     def _open(self) -> None:
         self.state = State.PENDING
         self._attempt = self.services.loop.create_task(self._connect())
@@ -71,11 +88,16 @@ class IpmiConsole(DescriptorConsole):
         assert engine is not None, "there is one where a configuration has IPMI consoles"
         try:
             host, options = await self._target()
-            session = await engine.connect(host, options)
+            self._turn = engine.turn()
+            if self._attended:
+                self._turn.hurry()
+            session = await engine.connect(host, options, self._turn)
         except ConnectFailed as failure:
             self._attempt = None
             self._failed(failure)
             return
+        finally:
+            self._turn = None
         self._attempt = None
         self._session = session
         self._attach(session.fd)

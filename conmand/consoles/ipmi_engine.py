@@ -18,7 +18,7 @@ from typing import Optional, Set, Tuple
 from conmand.config.model import IpmiOptions
 from conmand.consoles.base import Resolver
 from conmand.consoles.libipmiconsole import Context, Library, LibraryError, Status
-from conmand.consoles.turns import Turns
+from conmand.consoles.turns import Turn, Turns
 from conmand.timeouts import within
 
 CONNECT_SECONDS = 300.0
@@ -106,25 +106,28 @@ class SolEngine:
         self.problem = problem
         """Why there are no sessions; empty if there are."""
 
-    async def connect(self, host: str, options: IpmiOptions) -> SolSession:
+    def turn(self) -> Turn:
+        """For ``connect``, which is all that may be done with it but to hurry it."""
+        return self._turns.ask()
+
+    async def connect(self, host: str, options: IpmiOptions, turn: Optional[Turn] = None) -> SolSession:
         """A session with the BMC ``host``: a name or address, with ``:PORT`` if that is not 623, IPv6 in brackets then.
 
         Raises ``ConnectFailed``. A session that somebody else has open is taken over: that is what libipmiconsole does.
         """
-        if self._library is None:
-            raise EngineUnavailable(self.problem)
         task = asyncio.current_task()
         assert task is not None, "called from a coroutine"
-        self._connecting.add(task)
+        if turn is None:
+            turn = self.turn()
         try:
-            turn = self._turns.ask()
-            try:
-                await turn.come
-                address = await self._numeric_address(host)
-                return await self._open(self._library, address, options)
-            finally:
-                turn.end()
+            if self._library is None:
+                raise EngineUnavailable(self.problem)
+            self._connecting.add(task)
+            await turn.come
+            address = await self._numeric_address(host)
+            return await self._open(self._library, address, options)
         finally:
+            turn.end()
             self._connecting.discard(task)
 
     async def _numeric_address(self, host: str) -> str:

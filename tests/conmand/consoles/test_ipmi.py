@@ -56,6 +56,13 @@ class FakeSession:
         self.bmc.close()
 
 
+class FakeTurn:
+    hurried = 0
+
+    def hurry(self) -> None:
+        self.hurried += 1
+
+
 class FakeEngine:
     """``answers`` are given in turn: a failure is raised, ``None`` is a session; without one the caller waits."""
 
@@ -63,9 +70,14 @@ class FakeEngine:
         self.answers = list(answers)
         self.asked: List[Tuple[str, IpmiOptions]] = []
         self.sessions: List[FakeSession] = []
+        self.turns: List[FakeTurn] = []
         self.cancelled = 0
 
-    async def connect(self, host: str, options: IpmiOptions) -> FakeSession:
+    def turn(self) -> FakeTurn:
+        self.turns.append(FakeTurn())
+        return self.turns[-1]
+
+    async def connect(self, host: str, options: IpmiOptions, turn: FakeTurn) -> FakeSession:
         self.asked.append((host, options))
         if not self.answers:
             try:
@@ -295,6 +307,29 @@ def test_a_client_that_comes_during_an_attempt_does_not_start_another() -> None:
         await settle()
         assert engine.cancelled == 1
         assert (sink.announced, sink.reported) == ([], [])
+
+    run(test)
+
+
+def test_a_console_that_somebody_waits_for_comes_before_others() -> None:
+    async def test(loop: ManualLoop) -> None:
+        engine = FakeEngine()
+        one, _sink = console(loop, engine)
+        one.start()
+        await settle()
+        assert engine.turns[0].hurried == 0
+        one.set_attended(True)
+        one.retry_now()
+        assert engine.turns[0].hurried == 1
+        one.stop()
+        await settle()
+        other, _sink = console(loop, engine)
+        other.set_attended(True)
+        other.start()
+        await settle()
+        assert engine.turns[1].hurried == 1
+        other.stop()
+        await settle()
 
     run(test)
 

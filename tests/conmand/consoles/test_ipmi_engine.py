@@ -258,6 +258,28 @@ def test_few_sessions_are_opened_at_a_time_and_slow_ones_stand_in_nobodys_way(mo
     run(test)
 
 
+def test_who_is_in_a_hurry_comes_before_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ipmi_engine, "MAX_OPENING", 1)
+
+    async def test(loop: ManualLoop) -> None:
+        library = FakeLibrary()
+        engine = engine_of(loop, library)
+        turns = [engine.turn() for _ in range(3)]
+        attempts = [
+            loop.create_task(engine.connect(f"127.0.0.{number}", OPTIONS, turn)) for number, turn in enumerate(turns, 1)
+        ]
+        await settle()
+        turns[2].hurry()
+        library.contexts[0].settle(Status.FAILED, "BMC busy")
+        await settle()
+        assert library.contexts[1].address == "127.0.0.3"
+        for attempt in attempts:
+            attempt.cancel()
+        await asyncio.gather(*attempts, return_exceptions=True)
+
+    run(test)
+
+
 def test_more_are_opened_at_a_time_while_that_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ipmi_engine, "MAX_OPENING", 2)
     monkeypatch.setattr(ipmi_engine, "MAX_OPENING_QUICKLY", 4)

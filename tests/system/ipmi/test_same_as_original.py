@@ -11,6 +11,7 @@ import pytest
 from tests.fakes.bmc import Bmc
 from tests.fakes.bmc_fleet import IPMIOPTS, WORKAROUNDS, dev
 from tests.fakes.daemons import ORIGINAL, OURS, Daemon, masked_log
+from tests.fakes.peers import original_conmand
 from tests.fakes.sites import Seen, Site, assert_same
 
 CONNECT = b"CONNECT CONSOLE='n1'\n"
@@ -113,6 +114,7 @@ def test_a_k_g_opens_a_bmc_that_asks_for_it(key: str, tmp_path: Path) -> None:
 
 def test_consoles_that_lose_their_bmc_say_so_and_come_back(tmp_path: Path) -> None:
     """A silent BMC, one that lost its power, and a session that another has taken over: a minute of time-outs."""
+    original_conmand()  # where it is missing, the test is skipped here and not in a thread
     seen = {}
 
     def play(kind: str) -> None:
