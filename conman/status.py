@@ -127,12 +127,12 @@ def _row(status: ConsoleStatus) -> Tuple[str, ...]:
 
 
 def _logged(status: ConsoleStatus) -> str:
-    """``1234``, and what is wrong: ``1234, 20 waiting, 6 lost``."""
-    if status.logged_bytes is None:
-        return "-"
+    """Of what the device said, the bytes in the log, and those that are not: ``1234, 20 waiting, 6 lost``."""
     accounts = status.device_bytes
-    troubles = [] if accounts is None else [(accounts.waiting, "waiting"), (accounts.lost, "lost")]
-    return ", ".join([str(status.logged_bytes), *(f"{count} {word}" for count, word in troubles if count)])
+    if accounts is None:
+        return "-" if status.logged_bytes is None else str(status.logged_bytes)
+    troubles = [(accounts.waiting, "waiting"), (accounts.lost, "lost")]
+    return ", ".join([str(accounts.logged), *(f"{count} {word}" for count, word in troubles if count)])
 
 
 def age(seconds: float) -> str:

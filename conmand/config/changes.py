@@ -21,7 +21,7 @@ from conmand.config.model import (
     TelnetDevice,
     TestDevice,
 )
-from conmand.config.settings import FIELDS, DaemonSettings
+from conmand.config.settings import FIELDS, DaemonSettings, UnixSocketSettings
 
 _SERVER_WORDS = {"timestamp_minutes": "timestamp"}
 """Keys of ``server`` lines whose field has another name."""
@@ -221,9 +221,19 @@ def _different_settings(before: DaemonSettings, after: DaemonSettings) -> List[T
         if name == "workers":
             found.append(("daemon", name))
         else:
-            differ = _different(getattr(before, name), getattr(after, name))
-            found += [(name, _KEYS.get(field, field)) for field in differ]
+            found += [(name, key) for key in _different_keys(getattr(before, name), getattr(after, name))]
     return found
+
+
+def _different_keys(before: object, after: object) -> List[str]:
+    keys: List[str] = []
+    for name in _different(before, after):
+        old, new = getattr(before, name), getattr(after, name)
+        if isinstance(old, UnixSocketSettings) and isinstance(new, UnixSocketSettings):
+            keys += ["unix_socket" if field == "path" else f"unix_{field}" for field in _different(old, new)]
+        else:
+            keys.append(_KEYS.get(name, name))
+    return keys
 
 
 # What is wrong now and was not before.

@@ -110,5 +110,5 @@ def _engine(path: Optional[str], complain: Callable[[str], None]) -> str:
     try:
         return str(load("ipmitool", path).engine)
     except SettingsError as error:
-        complain(str(error))
+        complain(f"{error}; without it ipmitool is the engine")
         return ""

@@ -193,7 +193,7 @@ class Site:
             opening = self._tasks.start(self._open_logs(batch))
             await asyncio.sleep(0)  # it begins before we do
             for console in logged:
-                console.device.start()
+                self._start(console.device)
             await opening
             logged = batch
         # What exists now stays: the collector need not look at the objects of 9,000 consoles again and again.
@@ -299,12 +299,26 @@ class Site:
             await others.closed.wait()
         await self._log_files.reopen(to_open.logs)
         programs = [device for device in to_open.devices if isinstance(device.settings.device, ProcessDevice)]
-        await _start([device for device in to_open.devices if device not in programs])
+        await self._start_all([device for device in to_open.devices if device not in programs])
         await self._end_programs(to_open.ending)
         if others is not None:
             others.ours_ended.set()
             await others.ended.wait()
-        await _start(programs)
+        await self._start_all(programs)
+
+    async def _start_all(self, devices: Iterable[Console]) -> None:
+        for number, device in enumerate(devices, 1):
+            self._start(device)
+            if number % BATCH == 0:
+                await asyncio.sleep(0)
+
+    def _start(self, device: Console) -> None:
+        """A mistake of ours in one kind of device must not cost all consoles after it."""
+        try:
+            device.start()
+        except Exception as error:
+            context = {"message": f"the start of [{device.name}] failed", "exception": error}
+            self._loop.call_exception_handler(context)
 
     # Stop.
 
@@ -347,13 +361,6 @@ class Site:
         for pid in programs:
             # What a program has started goes with it (errata D3), also if the program itself went when it was asked.
             self.children.kill(pid, signal.SIGKILL)
-
-
-async def _start(devices: Iterable[Console]) -> None:
-    for number, device in enumerate(devices, 1):
-        device.start()
-        if number % BATCH == 0:
-            await asyncio.sleep(0)
 
 
 def expand(pattern: str, settings: Optional[ConsoleSettings], pid: Optional[int] = None) -> str:

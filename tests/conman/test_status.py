@@ -40,7 +40,7 @@ def test_a_log_in_trouble_shows_what_waits_and_what_is_lost() -> None:
     (status,) = parse_statuses(line)
     assert status.device_bytes == DeviceBytes(read=100, logged=70, waiting=20, lost=10)
     assert status.log_complaint == "no space"
-    assert "  1234, 20 waiting, 10 lost  login:" in table([status])
+    assert "  70, 20 waiting, 10 lost  login:" in table([status])
 
 
 @pytest.mark.parametrize(

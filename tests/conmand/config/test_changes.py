@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import fields, replace
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import pytest
 from hypothesis import given
@@ -37,7 +37,13 @@ from conmand.config.model import (
     TestOptions,
     UnixDevice,
 )
-from conmand.config.settings import DaemonSettings, ListenSettings, RotationSettings, ScriptSettings
+from conmand.config.settings import (
+    DaemonSettings,
+    ListenSettings,
+    RotationSettings,
+    ScriptSettings,
+    UnixSocketSettings,
+)
 
 DEVICES: List[Device] = [
     TestDevice(),
@@ -235,6 +241,25 @@ def test_our_own_settings_are_told_by_section_and_key() -> None:
         "setting scripts logins_at_once",
     )
     assert found.at_next_start == ("setting daemon workers", "setting listen tcp")
+
+
+@pytest.mark.parametrize(
+    "before, after, keys",
+    [
+        (None, UnixSocketSettings("/s"), ("setting listen unix_socket",)),
+        (UnixSocketSettings("/s"), UnixSocketSettings("/t"), ("setting listen unix_socket",)),
+        (
+            UnixSocketSettings("/s"),
+            UnixSocketSettings("/s", 0o600, "g"),
+            ("setting listen unix_mode", "setting listen unix_group"),
+        ),
+    ],
+)
+def test_settings_of_the_unix_socket_have_their_own_keys(
+    before: Optional[UnixSocketSettings], after: UnixSocketSettings, keys: Tuple[str, ...]
+) -> None:
+    old, new = (DaemonSettings(listen=ListenSettings(unix_socket=socket)) for socket in (before, after))
+    assert changes(configuration(), configuration(), old, new).at_next_start == keys
 
 
 def parse(text: bytes) -> Configuration:

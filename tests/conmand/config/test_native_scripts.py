@@ -73,6 +73,7 @@ def test_a_bad_settings_file_is_complained_of_once_and_the_scripts_run(tmp_path:
     unchanged, (complaint,) = served(*devices)
     assert unchanged == devices
     assert complaint.startswith(f"cannot use settings file {path}: ")
+    assert complaint.endswith("; without it ipmitool is the engine")
 
 
 @pytest.fixture

@@ -300,6 +300,32 @@ def test_consoles_start_in_order_each_when_its_log_is_open(
     run(test)
 
 
+def test_a_console_whose_start_fails_is_reported_and_keeps_no_other_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(loop: ManualLoop) -> None:
+        def start(one: Console) -> None:
+            if one.name in ("a", "d"):
+                raise ValueError("a mistake")
+            one.state = State.UP
+
+        case = Case(loop, [console(name) for name in "abc"], SERVER)
+        with monkeypatch.context() as patch:
+            patch.setattr(Console, "start", start)
+            case.site.start()
+            await case.opened()
+            await case.apply(*[console(name) for name in "abcde"])
+            await case.opened()
+        assert {name: case.console(name).device.state is State.UP for name in "abcde"} == dict(
+            zip("abcde", [False, True, True, False, True])
+        )
+        assert [bug["message"] for bug in case.bugs] == ["the start of [a] failed", "the start of [d] failed"]
+        case.bugs.clear()
+        await case.site.stop()
+
+    run(test)
+
+
 def test_a_change_during_the_start_waits_for_it(tmp_path: Path) -> None:
     async def test(loop: ManualLoop) -> None:
         consoles = [console(f"n{number}", tmp_path / f"n{number}") for number in range(200)]
