@@ -216,6 +216,9 @@ class _Startup:
         for one in self._listening:
             if one.announcement is not None:
                 self._log.info(one.announcement)
+        if self._activated and self._options.port is not None:
+            port = self._options.port
+            self._log.warning(f"Port {port} is not listened on: the service manager's sockets take its place")
         if file_limit is not None:
             self._log.info(f"Open file limit set to {file_limit}")
         for remark in remarks(self._configuration, self._file.mode(), self._settings):

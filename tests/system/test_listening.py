@@ -332,12 +332,13 @@ def test_a_daemon_that_leaves_for_the_background_takes_its_sockets_along(tmp_pat
         "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1');"
         "os.execv(sys.executable, [sys.executable, '-m', 'conmand', *sys.argv[2:]])"
     )
-    argv = [sys.executable, "-c", launcher, str(path), "-c", "conman.conf"]
+    argv = [sys.executable, "-c", launcher, str(path), "-c", "conman.conf", "-p", "7999"]
     subprocess.run(argv, cwd=tmp_path, env=environment(), check=True, timeout=PATIENCE_SECONDS)
     status, pid, _error = run(OURS, ["-c", "conman.conf", "-q"], tmp_path, mask=False)
     try:
         assert status == 0
         read_with(log, f'Listening on Unix socket "{path}" of the service manager'.encode())
+        read_with(log, b"Port 7999 is not listened on: the service manager's sockets take its place")
         with RawClient(0, host=str(path)) as client:
             client.send(GREETING + QUERY)
             assert client.receive_all() == b"OK\n" + ANSWER
