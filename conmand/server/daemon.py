@@ -179,6 +179,7 @@ class Daemon:
             self._service_manager.reloading()
             await self._site.reopen_logs()
             await self._reopen_daemon_log()
+            await self._listener.renew()
             outcome = await self._reload()
             count = len(self._source.configuration.consoles)
             consoles = f"{count} console{'' if count == 1 else 's'}"

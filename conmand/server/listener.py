@@ -12,7 +12,7 @@ import socket
 from functools import partial
 from typing import Dict, Optional, Sequence, Set
 
-from conmand.errors import reason
+from conmand.errors import FatalError, reason
 from conmand.server import handshake, hosts_access
 from conmand.server.answers import Answers, Sessions
 from conmand.server.daemonlog import DaemonLog
@@ -67,7 +67,33 @@ class Listener:
 
     def start(self) -> None:
         for one in self._listening:
-            self._loop.add_reader(one.sock.fileno(), partial(self._on_acceptable, one.sock))
+            self._listen(one)
+
+    def _listen(self, one: ListeningSocket) -> None:
+        self._loop.add_reader(one.sock.fileno(), partial(self._on_acceptable, one.sock))
+
+    async def renew(self) -> None:
+        """Make socket files anew that somebody has removed: with them the way in is gone."""
+        for place, one in enumerate(list(self._listening)):
+            if not one.is_lost():
+                continue
+            making = self._loop.run_in_executor(None, one.made_anew)
+            try:
+                new = await asyncio.shield(making)
+            except asyncio.CancelledError:
+                making.add_done_callback(_close_unwanted)
+                raise
+            except FatalError as error:
+                self._log.error(str(error))
+                continue
+            if place >= len(self._listening):  # stopped meanwhile
+                new.close()
+                return
+            self._listening[place] = new
+            self._loop.remove_reader(one.sock.fileno())
+            one.sock.close()
+            self._listen(new)
+            self._log.warning(f"{new.announcement}, whose file had been removed")
 
     async def stop(self) -> None:
         """Stop accepting, end the handshakes, close the sessions. Idempotent."""
@@ -198,3 +224,8 @@ class Listener:
         if not decision.granted:
             self._log.notice(f"TCP-Wrappers rejected connection from <{peer.label}>")
         return decision.granted
+
+
+def _close_unwanted(making: asyncio.Future[ListeningSocket]) -> None:
+    if not making.cancelled() and making.exception() is None:
+        making.result().close()

@@ -40,21 +40,30 @@ _Warn = Callable[[str], None]
 
 @dataclass
 class ListeningSocket:
-    """``announcement`` is for the daemon's log, ``None`` if another socket's says it already. ``path`` is that of a
-    socket file of our making, which goes when this is closed."""
+    """``announcement`` is for the daemon's log, ``None`` if another socket's says it already. ``unix`` is what a socket
+    file of our making was made by; it goes when this is closed."""
 
     sock: socket.socket
     announcement: Optional[str]
-    path: Optional[str] = None
+    unix: Optional[UnixSocketSettings] = None
     _file: Optional[_Identity] = None
+
+    def is_lost(self) -> bool:
+        """Whether nobody can connect any more: our socket file has been removed."""
+        return self.unix is not None and _identity(self.unix.path) is None
+
+    def made_anew(self) -> ListeningSocket:
+        """Another one for the same path. May wait a second, in a thread. Raises ``FatalError``."""
+        assert self.unix is not None, "it is a socket file of ours"
+        return _unix_socket(self.unix)
 
     def close(self) -> None:
         """Idempotent. Raises ``OSError``."""
-        if self.path is not None and _identity(self.path) == self._file:
+        if self.unix is not None and _identity(self.unix.path) == self._file:
             # Nobody else's: by now another daemon may have put its own there.
             with contextlib.suppress(OSError):
-                os.unlink(encode(self.path))
-        self.path = None
+                os.unlink(encode(self.unix.path))
+        self.unix = None
         self.sock.close()
 
 
@@ -219,7 +228,7 @@ def _unix_socket(settings: UnixSocketSettings) -> ListeningSocket:
             _remove_stale(settings.path)
             sock = _bind_unix(settings, gid)
             return ListeningSocket(
-                sock, f'Listening on Unix socket "{settings.path}"', settings.path, _identity(settings.path)
+                sock, f'Listening on Unix socket "{settings.path}"', settings, _identity(settings.path)
             )
     except OSError as error:
         raise FatalError(f'Unable to bind to Unix socket "{settings.path}": {reason(error)}') from error
@@ -278,11 +287,10 @@ def _bind_unix(settings: UnixSocketSettings, gid: int) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     path = encode(settings.path)
     try:
-        umask = os.umask(0o777)  # nobody comes in before group and mode are right
-        try:
-            sock.bind(path)
-        finally:
-            os.umask(umask)
+        # Nobody comes in before group and mode are right: a socket file begins with its socket's mode. Not by the
+        # umask, which is that of threads too, and they may be opening logs.
+        os.fchmod(sock.fileno(), 0)
+        sock.bind(path)
         try:
             os.chown(path, -1, gid)
             os.chmod(path, settings.mode)

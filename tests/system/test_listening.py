@@ -289,6 +289,22 @@ def test_the_socket_file_goes_with_the_daemon_and_a_dead_ones_is_replaced(tmp_pa
     assert not path.exists()
 
 
+def test_a_socket_file_that_somebody_has_removed_is_made_anew_by_a_reload(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with Site(OURS, tmp_path) as site:
+        start(site, settings="[listen]\nunix_socket = DIR/socket\nunix_mode = 0600\n")
+        path.unlink()
+        site.daemon.signal(signal.SIGHUP)
+        site.daemon.wait_for(f'Listening on Unix socket "{path}", whose file had been removed')
+        assert ask(site, str(path)) == ANSWER
+        assert path.stat().st_mode & 0o777 == 0o600
+        path.unlink()
+        path.write_text("somebody else's")
+        site.daemon.signal(signal.SIGHUP)
+        site.daemon.wait_for("Performing reconfig", count=2)
+    assert path.read_text() == "somebody else's"
+
+
 def test_a_second_daemon_does_not_take_the_socket(tmp_path: Path) -> None:
     with Site(OURS, tmp_path / "first") as site:
         start(site, settings="[listen]\nunix_socket = DIR/socket\n")

@@ -270,10 +270,10 @@ def test_another_daemons_socket_is_not_removed(tmp_path: Path) -> None:
     with opened(ANY, unix(path)):
         path.unlink()
         with opened(ANY, unix(path)) as (theirs,):
-            other = theirs.path
-            theirs.path = None  # it stays open
+            other = theirs.unix
+            theirs.unix = None  # it stays open
             theirs.sock.close()
-    assert other == str(path) and path.exists()
+    assert other == UnixSocketSettings(str(path)) and path.exists()
 
 
 # The service manager's sockets.
