@@ -31,6 +31,7 @@ from conmand.server.logs.backlog import MAX_ALL_BACKLOGS_BYTES, BacklogBudget
 from conmand.server.logs.clock import LogClock
 from conmand.server.logs.console_log import ConsoleLog
 from conmand.server.logs.files import BATCH, LogFiles, look_for_deleted, stamp_at_intervals
+from conmand.server.logs.open_files import OpenFiles
 from conmand.server.logs.rotation import Rotation
 from conmand.server.poller import BatchPoller
 from conmand.server.reset import ResetCommands
@@ -95,6 +96,7 @@ class Site:
         )
         self._start_ipmi_engine(consoles)
         self._clock = LogClock()
+        self._open_log_files = OpenFiles()
         self._budget = BacklogBudget(math.ceil(MAX_ALL_BACKLOGS_BYTES * options.part))
         self.consoles: Dict[str, SharedConsole] = {}
         self.logs: List[ConsoleLog] = []
@@ -174,6 +176,7 @@ class Site:
             budget=self._budget,
             loop=self._loop,
             retry_open=self._log_files.retry,
+            open_files=self._open_log_files,
         )
         self._rotation.add(log, settings.log)
         return log
@@ -194,7 +197,7 @@ class Site:
             await asyncio.sleep(0)  # it begins before we do
             for console in logged:
                 self._start(console.device)
-            await opening
+            await asyncio.wait([opening])  # what is wrong with it has been told
             logged = batch
         # What exists now stays: the collector need not look at the objects of 9,000 consoles again and again.
         gc.collect()
@@ -259,7 +262,7 @@ class Site:
         self.logs[:] = [log for log in self.logs if not log.is_stopped]
         for settings in changes.added:
             console = self._add(settings)
-            to_open.devices.append(console.device)
+            to_open.add(console.device)
             if console.log is not None:
                 to_open.logs.append(console.log)
         return to_open
@@ -275,7 +278,7 @@ class Site:
         programs = console.device.programs()
         if console.reconfigure(change.after, self._services):
             to_open.ending += programs
-            to_open.devices.append(console.device)
+            to_open.add(console.device)
         log = console.log
         if log is None or change.after.log is None:
             if log is not None:
@@ -290,19 +293,22 @@ class Site:
         self._rotation.add(log, change.after.log)
         if change.log or change.before.log_options.lock != change.after.log_options.lock:
             # All are closed before one is opened: two may exchange their files, and closing one ends the other's lock.
-            log.close_file()
+            log.close_file(elsewhere=change.log)
             to_open.logs.append(log)
 
     async def _open_changed(self, to_open: ToOpen, others: Optional[Others]) -> None:
         """Each log before its console, and programs last: one that is to go may still hold another's device."""
-        if others is not None:
-            await others.closed.wait()
-        await self._log_files.reopen(to_open.logs)
         programs = [device for device in to_open.devices if isinstance(device.settings.device, ProcessDevice)]
-        await self._start_all([device for device in to_open.devices if device not in programs])
-        await self._end_programs(to_open.ending)
+        try:
+            if others is not None:
+                await others.closed.wait()
+            await self._log_files.reopen(to_open.logs)
+            await self._start_all([device for device in to_open.devices if device not in programs])
+            await self._end_programs(to_open.ending)
+        finally:
+            if others is not None:
+                others.ours_ended.set()  # whatever has happened: the others wait for it
         if others is not None:
-            others.ours_ended.set()
             await others.ended.wait()
         await self._start_all(programs)
 

@@ -27,6 +27,7 @@ from conmand.server.daemonlog import DaemonLog
 from conmand.server.logs.backlog import Backlog
 from conmand.server.logs.backlog import BacklogBudget as BacklogBudget
 from conmand.server.logs.clock import LogClock
+from conmand.server.logs.open_files import OpenFiles
 from conmand.server.logs.opening import FileId, open_log_file
 from conmand.server.logs.opening import Opened as Opened
 from conmand.server.logs.tail import LogTail
@@ -97,6 +98,7 @@ class ConsoleLog:
         "_retry_timer",
         "_retry_delay",
         "_retry_open",
+        "_open_files",
         "_is_stale",
         "_last_seen",
         "_closed",
@@ -113,6 +115,7 @@ class ConsoleLog:
         budget: BacklogBudget,
         loop: asyncio.AbstractEventLoop,
         retry_open: Callable[[ConsoleLog], None],
+        open_files: Optional[OpenFiles] = None,
     ) -> None:
         self.name = name
         self.path = ""
@@ -128,6 +131,7 @@ class ConsoleLog:
         self._budget = budget
         self._loop = loop
         self._retry_open = retry_open
+        self._open_files = open_files or OpenFiles()
         self._fd = -1
         self._lines = LineProcessor(options.sanitize, options.timestamp)
         self._tail = LogTail()
@@ -303,7 +307,7 @@ class ConsoleLog:
         if self._closed:
             result.discard()
             return
-        self.close_file()
+        self.close_file(elsewhere=result.path != self.path)
         self.path = result.path
         if result.fd < 0:
             self._complain(result.complaint or "")
@@ -312,6 +316,8 @@ class ConsoleLog:
         self._fd = result.fd
         self._readable = result.readable
         self.file_id, self.begun = result.file_id, result.begun
+        if self.file_id is not None:
+            self._open_files.opened(self.file_id)
         # The line that says so is the first of the file, before what was waiting for it. It is put in front of that
         # whether or not there is room: what waited must not make way for it.
         line = self._lines.notice(notices.framed(notices.log_opened(self.name, time.time())))
@@ -352,39 +358,55 @@ class ConsoleLog:
         except OSError:
             return True
 
-    def _rescue(self, outcome: str = "; it is made anew") -> None:
+    def _rescue(self, *, elsewhere: bool, for_good: bool) -> None:
         """If the file has been deleted, what was written since it was last seen with a name waits for the next one."""
-        if not self._direct or self.bytes_logged == self._last_seen[1] or self._has_name():
+        file = self.file_id
+        if self._fd < 0 or not self._readable or file is None:
             return
-        self._daemon_log.warning(f'Console [{self.name}] logfile "{self.path}" has been deleted{outcome}')
-        self._collect()
         length, logged = self._last_seen
         device_bytes = self.bytes_logged - logged
+        if not device_bytes or self._has_name():
+            return
+        if elsewhere and self._open_files.is_shared(file):
+            return  # whoever stays with the file's name has ours too
+        told = f'Console [{self.name}] logfile "{self.path}" has been deleted'
+        if for_good:
+            self._daemon_log.warning(f"{told}, and {device_bytes} bytes with it")
+            self.bytes_lost += device_bytes
+            return
+        self._daemon_log.warning(f"{told}; it is made anew")
+        self._collect()
+        waiting, self._backlog = self._backlog, Backlog(self._budget)
+        room = min(MAX_BACKLOG_BYTES - (0 if waiting is None else len(waiting.text)), self._budget.left_bytes)
         text: Optional[bytes] = None
         with contextlib.suppress(OSError):
             end = os.fstat(self._fd).st_size
-            begin = length if length <= end else 0
-            if end - begin <= min(MAX_BACKLOG_BYTES, self._budget.left_bytes):
+            begin = min(self._open_files.to_rescue(file, length), end)
+            if end - begin <= room:
                 text = os.pread(self._fd, end - begin, begin)
-                # A log that shares the file finds what has come since: the rest, its own included, is rescued already.
-                os.ftruncate(self._fd, 0)
-        self._backlog = Backlog(self._budget)
+                self._open_files.rescued(file, end)
         if text is not None:
             self._backlog.append(text, device_bytes)
         else:
             self._lost_bytes += device_bytes
             self.bytes_lost += device_bytes
+        if waiting is not None:
+            self._backlog.append(bytes(waiting.text), waiting.device_bytes)
+            waiting.written(len(waiting.text))
 
-    def close_file(self) -> None:
-        """Close the file, until ``opened``; what is written meanwhile waits for the next one."""
+    def close_file(self, *, elsewhere: bool = False) -> None:
+        """Close the file, until ``opened``; what is written meanwhile waits for the next one. That has the same name,
+        unless ``elsewhere``."""
         self._cancel_retry()
         self._is_stale = False
-        self._rescue()
         if self._closed:
             self._tail.forget_file()
         else:
+            self._rescue(elsewhere=elsewhere, for_good=False)
             self._collect()
         if self._fd >= 0:
+            if self.file_id is not None:
+                self._open_files.left(self.file_id)
             fd, self._fd = self._fd, -1
             try:
                 os.close(fd)
@@ -395,7 +417,7 @@ class ConsoleLog:
         """Write what can be written, and close for good."""
         if self._backlog is not None and self._fd >= 0:
             self._drain()
-        self._rescue("")
+        self._rescue(elsewhere=True, for_good=True)
         self._closed = True
         self.close_file()
         if self._backlog is not None:

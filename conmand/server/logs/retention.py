@@ -191,11 +191,11 @@ class Retention:
         self._queued.add(base)
         self._run(self._compressors, base, partial(self._compress, base, method), partial(self._compressed, base))
 
-    def _compress(self, base: str, method: str) -> Tuple[int, Optional[OSError]]:
-        """Runs in a thread; how many files were compressed, and what failed."""
+    def _compress(self, base: str, method: str) -> Optional[Tuple[int, Optional[OSError]]]:
+        """Runs in a thread; how many files were compressed, and what failed. ``None``: not now."""
         with self._guard:
             if base in self._moving or base in self._compressing:
-                return 0, None  # it is tidied when that is over
+                return None  # it is tidied when that is over
             self._compressing.add(base)
         count = 0
         try:
@@ -255,8 +255,10 @@ class Retention:
         if outcome[0]:
             raise OSError(None, f"zstd ended with status {outcome[0]}")
 
-    def _compressed(self, base: str, result: Tuple[int, Optional[OSError]]) -> None:
+    def _compressed(self, base: str, result: Optional[Tuple[int, Optional[OSError]]]) -> None:
         self._queued.discard(base)
+        if result is None:
+            return
         count, error = result
         if isinstance(error, NoCompressor):
             self.complain("", f"Unable to compress rotated logs: {reason(error)}; they stay as they are")
@@ -277,6 +279,7 @@ class Retention:
 
         def failed(error: BaseException) -> None:
             self._queued.discard(base)
+            self._let_wait(base, None)
             self._removing = False if not base else self._removing
             if not isinstance(error, OSError):
                 self._one_less()

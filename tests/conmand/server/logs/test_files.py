@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conmand.config.model import LogOptions
+from conmand.server.logs import console_log
 from conmand.server.logs import files as log_files
 from conmand.server.logs.clock import LogClock
 from conmand.server.logs.console_log import MAX_BACKLOG_BYTES, BacklogBudget, ConsoleLog, Opened
@@ -31,6 +32,7 @@ from conmand.server.logs.files import (
     stamp_at_intervals,
 )
 from conmand.server.logs.lanes import HUNG_SECONDS, MAX_HUNG_IN_LANE, Lanes
+from conmand.server.logs.open_files import OpenFiles
 from tests.fakes.loops import ManualLoop, run, settle
 from tests.fakes.sinks import RecordingLog, open_descriptors
 
@@ -47,6 +49,7 @@ class AnyLog(ConsoleLog):
 
 
 def logs(loop: ManualLoop, files: LogFiles, paths: List[Path], *, lock: bool = True) -> List[ConsoleLog]:
+    open_files = OpenFiles()
     return [
         AnyLog(
             path.name,
@@ -57,6 +60,7 @@ def logs(loop: ManualLoop, files: LogFiles, paths: List[Path], *, lock: bool = T
             budget=BacklogBudget(),
             loop=loop,
             retry_open=files.retry,
+            open_files=open_files,
         )
         for path in paths
     ]
@@ -407,7 +411,8 @@ def test_what_was_compressed_and_deleted_during_the_reopening_is_not_said_again(
     run(test)
 
 
-def test_logs_that_share_a_deleted_file_rescue_each_byte_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("together", [True, False])
+def test_logs_that_share_a_deleted_file_rescue_each_byte_once(together: bool, tmp_path: Path) -> None:
     async def test(loop: ManualLoop) -> None:
         files = LogFiles(loop)
         both = logs(loop, files, [tmp_path / "n", tmp_path / "n"], lock=False)
@@ -415,13 +420,92 @@ def test_logs_that_share_a_deleted_file_rescue_each_byte_once(tmp_path: Path) ->
         (tmp_path / "n").unlink()
         for number in range(10):
             both[number % 2].write(b"line %d\r\n" % number)
-        files.look_for_deleted(both)
-        await looked(loop, files)
+        if together:
+            files.look_for_deleted(both)
+            await looked(loop, files)
+        else:
+            files.retry(both[0])
+            await files.all_opened()
+            for number in range(10, 40):  # more than there was before
+                both[1].write(b"line %d\r\n" % number)
+            files.retry(both[1])
+            await files.all_opened()
         text = (tmp_path / "n").read_bytes()
-        assert [text.count(b"line %d\r\n" % number) for number in range(10)] == [1] * 10
-        assert [log.bytes_logged for log in both] == [40, 40]
+        count = 10 if together else 40
+        assert [text.count(b"line %d\r\n" % number) for number in range(count)] == [1] * count
+        assert [log.bytes_logged for log in both] == [log.bytes_read for log in both]
+        assert (both[1].replay() or b"").count(b"line %d\r\n" % (count - 1)) == 1
         for log in both:
             log.stop()
+        files.close()
+
+    run(test)
+
+
+def test_a_log_that_leaves_a_deleted_file_to_another_takes_nothing_along(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        files = LogFiles(loop)
+        stays, moves, stops = logs(loop, files, [tmp_path / "n"] * 3, lock=False)
+        await files.open([stays, moves, stops])
+        (tmp_path / "n").unlink()
+        for log in (stays, moves, stops):
+            log.write(b"before, ")
+        stops.stop()
+        moves.reconfigure(LogOptions(), lambda: str(tmp_path / "other"))
+        moves.close_file(elsewhere=True)
+        await files.open([moves])
+        files.look_for_deleted([stays])
+        await looked(loop, files)
+        moves.write(b"now")
+        assert (tmp_path / "n").read_bytes().endswith(b".\r\nbefore, before, before, ")
+        assert (tmp_path / "other").read_bytes().endswith(b".\r\nnow")
+        assert [log.bytes_lost for log in (stays, moves, stops)] == [0, 0, 0]
+        stays.stop()
+        moves.stop()
+        files.close()
+
+    run(test)
+
+
+def test_whoever_still_reads_a_deleted_file_reads_it_to_its_end(tmp_path: Path) -> None:
+    async def test(loop: ManualLoop) -> None:
+        files = LogFiles(loop)
+        (log,) = logs(loop, files, [tmp_path / "n1"])
+        await files.open([log])
+        log.write(b"said before")
+        with open(tmp_path / "n1", "rb") as reading:
+            (tmp_path / "n1").unlink()
+            await files.reopen([log])
+            assert reading.read().endswith(b"said before")
+        log.stop()
+        files.close()
+
+    run(test)
+
+
+def test_what_had_room_in_a_deleted_file_comes_before_what_had_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The usual answer to a full disk: somebody deletes the log, and tells the daemon."""
+
+    async def test(loop: ManualLoop) -> None:
+        files = LogFiles(loop)
+        (log,) = logs(loop, files, [tmp_path / "n1"])
+        await files.open([log])
+        log.write(b"written, ")
+
+        def full(_fd: int, _data: bytes) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(console_log, "_write", full)
+            log.write(b"waiting, ")
+            (tmp_path / "n1").unlink()
+        await files.reopen([log])
+        log.write(b"now")
+        assert (tmp_path / "n1").read_bytes().endswith(b".\r\nwritten, waiting, now")
+        assert (log.bytes_logged, log.bytes_waiting, log.bytes_lost) == (21, 0, 0)
+        log.stop()
         files.close()
 
     run(test)
@@ -436,9 +520,10 @@ def test_what_went_with_a_deleted_file_is_told_at_the_end(tmp_path: Path) -> Non
         log.write(b"words")
         log.stop()
         assert isinstance(log, AnyLog)
-        deleted, destroyed = log.daemon_log.texts
-        assert deleted == f'Console [n1] logfile "{tmp_path}/n1" has been deleted'
-        assert re.fullmatch(rf"Destroying \[{tmp_path}/n1\] with \d+ bytes of unwritten data", destroyed)
+        assert log.daemon_log.texts == [
+            f'Console [n1] logfile "{tmp_path}/n1" has been deleted, and 5 bytes with it'
+        ]
+        assert (log.bytes_logged, log.bytes_lost) == (0, 5)
         files.close()
 
     run(test)
