@@ -135,7 +135,7 @@ class Console:
     Life: ``start`` once, ``stop`` once; between them the console looks after its own connection.
     """
 
-    __slots__ = ("settings", "sink", "services", "state", "up_since", "down_since", "_backoff", "_timer")
+    __slots__ = ("settings", "sink", "services", "state", "up_since", "down_since", "_backoff", "_timer", "_is_held")
 
     retries: tuple[float, float, float, float] = (60, 1800, 60, 0)
     """First delay, longest delay, uptime that counts as stable, delay after a stable connection; all in seconds."""
@@ -149,6 +149,7 @@ class Console:
         self.down_since = services.loop.time()  # failed attempts in between do not count
         self._backoff: Optional[Backoff] = None
         self._timer: Optional[asyncio.TimerHandle] = None
+        self._is_held = False
 
     @property
     def name(self) -> str:
@@ -172,7 +173,12 @@ class Console:
             return None
         return max(0.0, self._timer.when() - self.services.loop.time())
 
+    def hold(self) -> None:
+        """Not even a client brings the console up before ``start``: somebody else may still have its device."""
+        self._is_held = True
+
     def start(self) -> None:
+        self._is_held = False
         # While consoles are being started, one after another, a client may come and bring this one up before its turn.
         if self.state is State.DOWN:
             self._cancel_timer()
@@ -225,7 +231,7 @@ class Console:
 
     def retry_now(self) -> None:
         """Try at once to connect a console that is down, leaving the sequence of delays as it is."""
-        if self.state is State.DOWN:
+        if self.state is State.DOWN and not self._is_held:
             self._cancel_timer()
             self._open()
 
@@ -435,7 +441,11 @@ class DescriptorConsole(Console):
             self._forget_unsent()
         elif self._stall_timer is not None:
             self._stall_timer.cancel()
-            self._stall_timer = self.services.loop.call_later(STALL_SECONDS, self._stalled)
+            if len(unsent) > MAX_UNSENT_BYTES // 2:
+                self._stall_timer = self.services.loop.call_later(STALL_SECONDS, self._stalled)
+            else:
+                self._stall_timer = None
+                self.sink.relieved()
 
     def _write_failed(self, error: OSError) -> None:
         """The device takes nothing more. It may have said why, just before: that is read first, then it is closed."""

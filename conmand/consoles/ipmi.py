@@ -36,6 +36,7 @@ class IpmiConsole(DescriptorConsole):
         "_session",
         "_attempt",
         "_turn",
+        "_is_wanted",
         "_relapses",
         "_lasted_seconds",
         "_end_reason",
@@ -51,6 +52,7 @@ class IpmiConsole(DescriptorConsole):
         self._session: Optional[SolSession] = None
         self._attempt: Optional[asyncio.Task[None]] = None
         self._turn: Optional[Turn] = None
+        self._is_wanted = False  # somebody came during the attempt, or brought it about
         self._relapses = Backoff(*RELAPSES)
         self._lasted_seconds = 0.0  # of the session that was lost last, until another attempt has failed
         self._end_reason: Optional[str] = None
@@ -75,6 +77,7 @@ class IpmiConsole(DescriptorConsole):
         super().stop()
 
     def retry_now(self) -> None:
+        self._is_wanted = True
         if self._turn is not None:
             self._turn.hurry()
         super().retry_now()
@@ -89,7 +92,7 @@ class IpmiConsole(DescriptorConsole):
         try:
             host, options = await self._target()
             self._turn = engine.turn()
-            if self._attended:
+            if self._attended or self._is_wanted:
                 self._turn.hurry()
             session = await engine.connect(host, options, self._turn)
         except ConnectFailed as failure:
@@ -97,7 +100,7 @@ class IpmiConsole(DescriptorConsole):
             self._failed(failure)
             return
         finally:
-            self._turn = None
+            self._turn, self._is_wanted = None, False
         self._attempt = None
         self._session = session
         self._attach(session.fd)

@@ -158,7 +158,7 @@ class SolEngine:
         if not self._is_awake:
             # After all that begin at this same turn of the loop, which is work for every thread.
             self._is_awake = True
-            self._loop.call_soon(library.wake_engine)
+            self._loop.call_soon(self._wake, library)
         session = SolSession(context, fd)
         try:
             os.set_blocking(fd, False)
@@ -172,6 +172,10 @@ class SolEngine:
         if context.status() is not Status.ESTABLISHED:
             raise ConnectFailed(session.close() or "")
         return session
+
+    def _wake(self, library: Library) -> None:
+        if len(self._connecting) > 1:  # for a single one a quarter of a second is no reason to send signals
+            library.wake_engine()
 
     def _tell_settled(self, settled: asyncio.Future[None]) -> None:
         """Runs in a thread of the engine, which may outlive the loop by a moment."""

@@ -17,6 +17,11 @@ class ToOpen:
         self.devices: List[Console] = []
         self.ending: List[int] = []
 
+    def add(self, device: Console) -> None:
+        """It is started later, and until then not for a client either."""
+        device.hold()
+        self.devices.append(device)
+
 
 class Others:
     """The other processes of the daemon, which change at the same time: a log or a device may go from one to another.

@@ -69,7 +69,7 @@ class LockedFile:
 
     def places(self) -> Set[str]:
         """Where a new file may appear: the path, every link on its way, and where that ends."""
-        return {decode(os.path.abspath(self._path)), *map(decode, _way(os.path.abspath(self._path)))}
+        return set(map(decode, _way(self._path)))
 
     def is_in_place(self) -> bool:
         """Whether what is at the path is the file that we have locked. Not so if nothing can be seen there."""
@@ -103,8 +103,11 @@ class LockedFile:
         raise FatalError(f'Unable to read "{self._name}": it is being written')
 
     def mode(self) -> int:
-        """The file's type and permissions, as in ``st_mode``."""
-        return os.fstat(self._fd).st_mode
+        """The file's type and permissions, as in ``st_mode``. Raises ``FatalError``."""
+        with self._turn:
+            if self._fd < 0:
+                raise FatalError(f'Unable to look at "{self._name}": the daemon is stopping')
+            return os.fstat(self._fd).st_mode
 
     def _content(self) -> bytes:
         try:

@@ -246,8 +246,9 @@ class Daemon:
         if warning is not None:
             self._log.warning(warning)
         places = await self._loop.run_in_executor(None, self._source.file.places)  # a link may lead elsewhere now
-        if not self._stopping.done():
+        if places != self._watched and not self._stopping.done():
             self._watch(places)
+            self._configuration_replaced()  # once more, if that has happened before they were watched
 
     # The daemon's log.
 

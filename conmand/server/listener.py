@@ -77,13 +77,13 @@ class Listener:
         for place, one in enumerate(list(self._listening)):
             if not one.is_lost():
                 continue
-            making = self._loop.run_in_executor(None, one.made_anew)
             try:
+                making = self._loop.run_in_executor(None, one.made_anew)
                 new = await asyncio.shield(making)
             except asyncio.CancelledError:
                 making.add_done_callback(_close_unwanted)
                 raise
-            except FatalError as error:
+            except (FatalError, RuntimeError) as error:  # the latter: no thread can be started
                 self._log.error(str(error))
                 continue
             if place >= len(self._listening):  # stopped meanwhile

@@ -1,7 +1,8 @@
 """From the settings to sockets that listen: the TCP port, chosen addresses, a Unix socket, the service manager's.
 
-Everything here is synchronous and happens before the event loop exists. What the original does, one port on one IPv4
-address, is the case in which nothing may fail differently: IPv6 beside it is a bonus, and its absence no error.
+Everything here is synchronous, and happens before the event loop exists but for ``made_anew``. What the original does,
+one port on one IPv4 address, is the case in which nothing may fail differently: IPv6 beside it is a bonus, and its
+absence no error.
 """
 
 from __future__ import annotations
@@ -50,7 +51,15 @@ class ListeningSocket:
 
     def is_lost(self) -> bool:
         """Whether nobody can connect any more: our socket file has been removed."""
-        return self.unix is not None and _identity(self.unix.path) is None
+        if self.unix is None:
+            return False
+        try:
+            os.lstat(encode(self.unix.path))
+        except FileNotFoundError:
+            return True
+        except OSError:
+            pass
+        return False
 
     def made_anew(self) -> ListeningSocket:
         """Another one for the same path. May wait a second, in a thread. Raises ``FatalError``."""

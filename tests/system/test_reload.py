@@ -441,7 +441,7 @@ def test_devices_may_go_from_one_console_to_another(site: Changing) -> None:
     for device in "ABCD":
         os.mkfifo(site.path(f"gate-{device}"))
     config = GLOBAL + "".join(f'console name="{name}" dev="DIR/holder {{{name}}}"\n' for name in "abcd")
-    site.begin(config.format(a="A", b="B", c="C", d="D"))
+    site.begin(config.format(a="A", b="B", c="C", d="D"), constants={"conmand.server.site.CHILDREN_SECONDS": 20})
     for name in "abcd":
         site.read_with(f"{name}.log", f"has {name.upper()}".encode())
     site.edit(config.format(a="B", b="C", c="D", d="A"))

@@ -26,6 +26,10 @@ from conmand.server.workers.sessions import RemoteSessions
 STOP_SECONDS = 60.0
 """For all workers to end. A site needs seconds if its programs do not go by themselves; one that hangs misses pings."""
 
+PROGRAMS_SECONDS = 30.0
+"""For the programs of consoles that have gone, which are killed after four. The change goes on without a worker that
+does not answer: one that hangs is replaced, and begins with all of it."""
+
 ORPHAN_ROUNDS = 8
 """What an orphan has started in a session of its own becomes ours when it ends, and so on; nobody nests deeper."""
 
@@ -123,12 +127,22 @@ class Front:
             for worker in self._workers:
                 worker.send(m.AllClosed(number))
             self._tasks.start(self._let_programs_start(number))
+        else:
+            self._start_idle()
 
     async def _let_programs_start(self, number: int) -> None:
         """When those have ended that may hold their devices, in whatever worker."""
-        await asyncio.gather(*(worker.programs_ended(number) for worker in self._workers))
+        ending = [self._tasks.start(worker.programs_ended(number)) for worker in self._workers]
+        _done, late = await asyncio.wait(ending, timeout=PROGRAMS_SECONDS)
+        if late:
+            self._log.error(f"{len(late)} of {len(ending)} workers do not say that their old programs have ended")
         for worker in self._workers:
             worker.send(m.AllEnded(number))
+        self._start_idle()
+
+    def _start_idle(self) -> None:
+        for worker in self._workers:
+            worker.start_if_needed()
 
     def _owners_after(self, changes: ConsoleChanges) -> Dict[str, WorkerProcess]:
         """The worker of each console, of those that are removed too."""

@@ -186,9 +186,8 @@ class WorkerProcess:
     async def apply(
         self, server: ServerSettings, changes: ConsoleChanges, options: SiteOptions, number: int = 0
     ) -> None:
-        """Let the process go on with these; one that is yet to be started will begin with them. Never raises.
-
-        With a ``number`` it waits for the others: see ``messages.Apply``.
+        """Let the process go on with these; one that is yet to be started, see ``start_if_needed``, will begin with
+        them. Never raises. With a ``number`` it waits for the others: see ``messages.Apply``.
         """
         for name in changes.removed:
             del self.consoles[name]
@@ -197,8 +196,11 @@ class WorkerProcess:
         self._server, self._options = server, options
         if self.is_running:
             await self._let(m.Apply(server, changes, options.settings, number))
-        elif self.consoles and not self._started_at:
-            self.start()  # it had nothing to do so far
+
+    def start_if_needed(self) -> None:
+        """Start a worker that had nothing to do so far, and has now."""
+        if self.consoles and not self.is_running and not self._started_at:
+            self.start()
 
     async def programs_ended(self, number: int) -> None:
         """Wait until those have that were to go by the change ``number``, or the worker has. Never raises."""

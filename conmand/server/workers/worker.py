@@ -174,7 +174,11 @@ class Worker:
         others = None
         if question.number:
             others = self._others[question.number] = Others()
-        await self._site.apply(question.server, question.changes, question.settings, others)
+        try:
+            await self._site.apply(question.server, question.changes, question.settings, others)
+        except Exception:
+            self._others.pop(question.number, None)  # nothing of it will end; nobody is to wait for that
+            raise
 
     def _all_closed(self, message: m.AllClosed) -> None:
         if message.number in self._others:  # else it was asked of our predecessor

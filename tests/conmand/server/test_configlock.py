@@ -329,6 +329,14 @@ def test_every_link_on_the_way_may_be_replaced(tmp_path: Path) -> None:
         assert f"{tmp_path}/loop" in file.places()
 
 
+def test_the_parent_of_a_linked_directory_is_that_of_the_directory(tmp_path: Path) -> None:
+    (tmp_path / "real" / "sub").mkdir(parents=True)
+    (tmp_path / "real" / "c.conf").write_text("#\n")
+    (tmp_path / "cur").symlink_to("real/sub")
+    with locked_file(tmp_path / "cur" / ".." / "c.conf") as file:
+        assert file.places() == {f"{tmp_path}/cur", f"{tmp_path}/real/c.conf"}
+
+
 def test_a_file_that_is_closed_is_followed_no_more(config: Path) -> None:
     with locked_file(config) as file:
         file.close()

@@ -421,8 +421,12 @@ def test_a_worker_that_had_nothing_to_do_is_started_for_its_first_console() -> N
         supervised = Supervised(loop)
         supervised.worker.consoles.clear()
         await supervised.worker.apply(OTHER, ConsoleChanges(), OPTIONS)
+        supervised.worker.start_if_needed()
         assert not supervised.worker.is_running
         await supervised.worker.apply(OTHER, ConsoleChanges(added=(CONSOLES[0],)), OPTIONS)
+        assert not supervised.worker.is_running
+        supervised.worker.start_if_needed()
+        supervised.worker.start_if_needed()
         assert supervised.children.learn()[1].consoles == (CONSOLES[0],)
         supervised.worker.ask_to_stop()
         supervised.children.exit(0)

@@ -8,15 +8,18 @@ import signal
 import socket
 import tempfile
 from pathlib import Path
-from typing import Any, Callable, Coroutine, List, Tuple
+from typing import Any, Callable, Coroutine, List, Optional, Tuple
+
+import pytest
 
 from conman.protocol import Request, RequestCommand
 from conmand.config.changes import ConsoleChanges
 from conmand.config.model import ConsoleSettings, LogLevel, ProcessDevice, ServerSettings, TestDevice, TestOptions
 from conmand.config.settings import DaemonSettings
 from conmand.server.handshake import Asked, Peer
+from conmand.server.logs.files import LogFiles
 from conmand.server.resolver import PeerName
-from conmand.server.site import SiteOptions
+from conmand.server.site import Site, SiteOptions
 from conmand.server.workers import messages as m
 from conmand.server.workers.channel import CROWDED_BYTES, Channel
 from conmand.server.workers.worker import ForwardingLog, Worker
@@ -27,8 +30,8 @@ DEFAULTS = ServerSettings()
 PERSON = m.Person("b", "h", "h.example", 9, None, force=False)
 
 
-def console(name: str) -> ConsoleSettings:
-    return ConsoleSettings(name, TestDevice(TestOptions(burst_bytes=0)))
+def console(name: str, log: Optional[str] = None) -> ConsoleSettings:
+    return ConsoleSettings(name, TestDevice(TestOptions(burst_bytes=0)), log)
 
 
 class Front:
@@ -174,6 +177,47 @@ def test_in_a_change_of_several_workers_it_waits_for_the_others() -> None:
         assert await front.ask(m.ProgramsEnded(8)) is None
         front.channel.send(m.AllEnded(8))
         assert await are_up() == [True, True]
+
+    play(test)
+
+
+def test_a_change_that_fails_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(front: Front, loop: ManualLoop) -> None:
+        await front.set_up("a")
+
+        def fail(*_arguments: object) -> None:
+            raise ValueError("a mistake")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Site, "_change", fail)
+            front.channel.send(m.Request(99, m.Apply(DEFAULTS, ConsoleChanges(removed=("a",)), DaemonSettings(), 7)))
+            assert await front.until(m.Failed) == m.Failed(99)
+        assert await front.ask(m.ProgramsEnded(7)) is None
+        change = ConsoleChanges(added=(console("c", log="/dev/full/no"),))
+        with monkeypatch.context() as patch:
+            patch.setattr(LogFiles, "reopen", fail)
+            assert await front.ask(m.Apply(DEFAULTS, change, DaemonSettings(), 8)) is None
+            front.channel.send(m.AllClosed(8))
+            assert await front.ask(m.ProgramsEnded(8)) is None
+        front.channel.send(m.AllEnded(8))
+        assert await front.ask(m.Apply(DEFAULTS, ConsoleChanges(removed=("c",)), DaemonSettings())) is None
+
+    play(test)
+
+
+def test_a_client_brings_nothing_up_before_the_others_have_closed() -> None:
+    async def test(front: Front, loop: ManualLoop) -> None:
+        await front.set_up("a")
+        change = ConsoleChanges(added=(console("c"),))
+        assert await front.ask(m.Apply(DEFAULTS, change, DaemonSettings(), 7)) is None
+        with front.begin(1, "c") as client:
+            await front.until(m.Begun)
+            await receive(loop, client, b"Console [c] is currently disconnected")
+            assert b'"state": "down"' in (await front.ask(m.Describe(("c",))))["c"]
+            front.channel.send(m.AllClosed(7))
+            front.channel.send(m.AllEnded(7))
+            while b'"state": "up"' not in (await front.ask(m.Describe(("c",))))["c"]:
+                pass
 
     play(test)
 
