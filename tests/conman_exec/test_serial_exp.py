@@ -16,10 +16,10 @@ class SlowPort:
 
     def __init__(self) -> None:
         self.happened: List[object] = []
-        self.reached, self.may_write = threading.Event(), threading.Event()
+        self.reached, self.may_write, self.may_end = (threading.Event() for _ in range(3))
 
     def read(self, count: int) -> bytes:
-        assert self.may_write.wait(PATIENCE_SECONDS)
+        assert self.may_end.wait(PATIENCE_SECONDS)
         raise OSError("the end")
 
     def write(self, data: bytes) -> None:
@@ -40,6 +40,7 @@ def test_break_does_not_overtake_the_keys_before_it() -> None:
     asking.start()
     port.may_write.set()
     asking.join(PATIENCE_SECONDS)
+    port.may_end.set()
     os.close(bridge.descriptor)
     assert port.happened == [b"keys", "break"]
 
@@ -47,7 +48,7 @@ def test_break_does_not_overtake_the_keys_before_it() -> None:
 def test_break_for_a_port_that_has_ended_does_not_wait_for_its_keys() -> None:
     port = SlowPort()
     bridge = Bridge(port)
-    port.may_write.set()
+    port.may_end.set()
     os.set_blocking(bridge.descriptor, True)
     assert os.read(bridge.descriptor, 1) == b""
     bridge.send_break()
