@@ -90,8 +90,7 @@ class Turn:
             return
         self._has_ended = True
         if self._timer is None:
-            if self in self._turns._waiting:
-                self._turns._waiting.remove(self)
+            self.come.cancel()  # it is passed over: to look for it in a long queue would take longer
             return
         self._timer.cancel()
         self._turns._ended(self._turns._loop.time() - self._began)

@@ -298,12 +298,16 @@ class Site:
 
     async def _open_changed(self, to_open: ToOpen, others: Optional[Others]) -> None:
         """Each log before its console, and programs last: one that is to go may still hold another's device."""
-        programs = [device for device in to_open.devices if isinstance(device.settings.device, ProcessDevice)]
+        programs: List[Console] = []
+        others_than_programs: List[Console] = []
+        for device in to_open.devices:
+            is_program = isinstance(device.settings.device, ProcessDevice)
+            (programs if is_program else others_than_programs).append(device)
         try:
             if others is not None:
                 await others.closed.wait()
             await self._log_files.reopen(to_open.logs)
-            await self._start_all([device for device in to_open.devices if device not in programs])
+            await self._start_all(others_than_programs)
             await self._end_programs(to_open.ending)
         finally:
             if others is not None:

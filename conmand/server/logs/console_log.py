@@ -348,9 +348,9 @@ class ConsoleLog:
     def look(self) -> None:
         """As ``sighting`` and ``seen``, at once. For the moment before many logs are opened anew: whoever has moved
         their files may have compressed and deleted some by the time that it is their turn."""
-        length = self.file_bytes
-        if length is not None and self.bytes_logged != self._last_seen[1] and self._has_name():
-            self._last_seen = length, self.bytes_logged
+        sighting = self.sighting()
+        if sighting is not None and sighting.has_name():
+            self.seen(sighting, True)
 
     def _has_name(self) -> bool:
         try:
